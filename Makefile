@@ -7,10 +7,10 @@ SOURCES := $(shell find tsallis_run hydra_plugins conf sweeps -not -name '__pyca
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check clean
+.PHONY: help setup run slurm slurm-sweep slurm-dry test test-slurm test-namespaces check clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'Examples: make run ARGS="estimator=garl q=0.75", make test ARGS="-k estimators", make setup PYTHON=python3.12'
 
 setup: .venv/installed  ## install into .venv what is not there yet
@@ -18,8 +18,23 @@ setup: .venv/installed  ## install into .venv what is not there yet
 run: setup  ## one run, by default the embedded task; ARGS="key=value ..." are its overrides
 	$(BIN)/tsallis-run $(ARGS)
 
+slurm: setup  ## one run as a job of Slurm, see docs/scaling.md; ARGS as for run
+	$(BIN)/tsallis-run -m hydra/launcher=slurm $(ARGS)
+
+slurm-sweep: setup  ## a sweep as an array of jobs; SWEEP=NAME of sweeps/, or none and ARGS="q=0,0.5,1"
+	$(BIN)/tsallis-run -m hydra/launcher=slurm $(SWEEP:%=+sweep=%) $(ARGS)
+
+slurm-dry: setup  ## prints the script that slurm or slurm-sweep would submit, and submits nothing
+	$(BIN)/tsallis-run -m hydra/launcher=slurm_dry $(SWEEP:%=+sweep=%) $(ARGS)
+
 test: setup  ## the tests, on the installed package; ARGS="..." go to pytest
 	$(BIN)/pytest $(ARGS)
+
+test-slurm: setup  ## Slurm for real on this machine; as root, with Debian's slurm-wlm and munge
+	$(BIN)/pytest tests/cluster/slurm.py $(ARGS)
+
+test-namespaces: setup  ## two network namespaces as two machines; as root, with iproute2
+	$(BIN)/pytest tests/cluster/namespaces.py $(ARGS)
 
 check: setup  ## style, types, and the direction of imports
 	$(BIN)/ruff check .

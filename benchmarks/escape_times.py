@@ -1,6 +1,5 @@
 """Time to escape from a small success probability, against q: a figure of docs/estimators.md, and a table.
 
-    pip install -e ".[docs]"
     python benchmarks/escape_times.py [--png FOLDER]
 
 The model is P = sigmoid(theta). Eq. 15 of arXiv:2604.25907v1 is set beside gradient descent on J_Q, beside the orders

@@ -1,6 +1,5 @@
 """Bias and standard deviation of the estimators by exact enumeration: figures of docs/estimators.md, and tables.
 
-    pip install -e ".[docs]"
     PYTHONPATH=tests python benchmarks/estimator_figures.py [--png FOLDER]
 
 The model is that of tests/laws: four rationales, three answers, every multiset of M rollouts with its probability.

@@ -42,7 +42,7 @@ def main(overrides: list[str]) -> None:
     folder = model_folder(warm.model, seed=warm.seed)
     policy = ZeroPolicy(load_scorer(folder, warm.model), warm)
     longest = read_inputs(warm, folder)
-    engine = build_engine(folder, warm, max_length_tokens=longest.max_length_tokens)
+    engine = build_engine(folder, warm, max_length_tokens=longest.max_length_tokens, run_folder=folder)
     WeightSync(policy, engine, probe_ids(longest.train[0]), warm.probe_tolerance_nats)()
     print(f"{warm.dataset.name}, {len(longest.train)} rows x {warm.rollouts_per_prompt} rollouts, {warm.model.name}")
     print(f"{'':20}{'mean log w':>12}{'P-hat':>12}{'pass@1':>10}")

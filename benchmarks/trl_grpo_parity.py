@@ -92,7 +92,9 @@ def random_groups() -> list[Group]:
     def rollout() -> Rollout:
         bridge = (FORCED,) if draw.random() < 0.5 else ()
         end = RationaleEnd.BUDGET if bridge else RationaleEnd.MARKER
-        return Rollout(ids(LONGEST_RATIONALE), (), end, bridge, Answer((*ids(LONGEST_ANSWER), END), "", ended=True), 0)
+        return Rollout(
+            ids(LONGEST_RATIONALE), (), end, bridge, Answer((*ids(LONGEST_ANSWER), END), (), "", ended=True), 0
+        )
 
     prompts = [Prompt(Example(str(index), "", "q", "a"), ids(9), ((END,),)) for index in range(NUM_PROMPTS)]
     return [Group(prompt, tuple(rollout() for _ in range(NUM_ROLLOUTS))) for prompt in prompts]

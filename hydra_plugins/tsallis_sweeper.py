@@ -106,20 +106,35 @@ class TsallisSweeper(Sweeper):
     def _launch(self, points: Sequence[Point], folder: Path) -> dict[str, int]:
         """Hands the points to Hydra's launcher; returns their exit statuses, by label."""
         from tsallis_run.sweep import quoted
+        from tsallis_run.types import UserError
 
         with read_write(self._config), open_dict(self._config):
             self._config.hydra.sweep.dir = str(folder)
+            self._config.launch = self._shared_launch(points)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self._context, task_function=PointRunner(), config=self._config
         )
         jobs = [[*point.overrides, f"hydra.sweep.dir={quoted(str(folder))}"] for point in points]
         try:
             returns = launcher.launch(jobs, initial_job_idx=0)
+        except UserError:
+            raise
         except Exception as error:
             # A cluster's launcher raises what it likes; the folders tell which points have finished all the same.
             print(f"tsallis-run: hydra/launcher: {type(error).__name__}: {error}", file=sys.stderr)
             return {}
         return {point.label: _status(point.label, job) for point, job in zip(points, returns, strict=True)}
+
+    def _shared_launch(self, points: Sequence[Point]) -> dict[str, object]:
+        """The launch part of the points: a cluster's launcher asks for the same machines for them all."""
+        from tsallis_run.types import UserError
+
+        first, *others = (point.config.launch for point in points)
+        if any(other != first for other in others) and self._config.hydra.runtime.choices["hydra/launcher"] != "basic":
+            raise UserError(
+                "launch: must be the same for all points that are submitted together, got several; make a sweep of each"
+            )
+        return first.model_dump(mode="json")
 
 
 class PointRunner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +34,11 @@ def _leave_no_rank_behind() -> Iterator[None]:
     yield
     os.environ.pop("RANK", None)
     os.environ.pop("WORLD_SIZE", None)
+
+
+@pytest.fixture(autouse=True)
+def _hold_no_signal_back() -> Iterator[None]:
+    """A training in the test's own process holds signals back, and what later tests start would inherit that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)

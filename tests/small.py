@@ -28,7 +28,7 @@ def prompt(ids: tuple[int, ...], *golds: tuple[int, ...], id: str = "one") -> Pr
 
 def rollout(rationale: tuple[int, ...], bridge: tuple[int, ...] = (), answer: tuple[int, ...] | None = None) -> Rollout:
     """A rollout of bare ids, without the engine's log-probs."""
-    sampled = None if answer is None else Answer(answer, "", ended=True)
+    sampled = None if answer is None else Answer(answer, (), "", ended=True)
     return Rollout(rationale, (), RationaleEnd.BUDGET, bridge, sampled, 0)
 
 

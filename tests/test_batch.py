@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ from tsallis_run.types import Answer, Coefficients, Example, Group, Prompt, Rati
 
 LOG_P = torch.tensor([[[-2.0], [-3.0]], [[-1.0], [-5.0]]], dtype=torch.float64)
 RATIONALES = torch.full((2, 2, 1), -1.0, dtype=torch.float64)
-ALIASED = Scores(LOG_P.expand(2, 2, 2), RATIONALES)
-SCORES = Scores(LOG_P, RATIONALES)
+ANSWERS = torch.full((2, 2, 5), -0.5, dtype=torch.float64)
+ALIASED = Scores(LOG_P.expand(2, 2, 2), RATIONALES, ANSWERS)
+SCORES = Scores(LOG_P, RATIONALES, ANSWERS)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,8 @@ def alone() -> None:
 
 
 def answered(text: str, *, ended: bool, num_tokens: int = 2) -> Rollout:
-    return Rollout((5,), (-1.5,), RationaleEnd.BUDGET, (3,), Answer((6,) * num_tokens, text, ended), 0)
+    answer = Answer((6,) * num_tokens, (-1.0,) * num_tokens, text, ended)
+    return Rollout((5,), (-1.5,), RationaleEnd.BUDGET, (3,), answer, 0)
 
 
 def groups() -> list[Group]:
@@ -63,7 +66,7 @@ def estimated(batch: RolloutNumbers, step: int, config: RunConfig) -> Coefficien
 
 
 def test_a_reward_needs_an_exact_match_with_any_alias_and_the_end_token() -> None:
-    batch = gather(numbers_of(groups(), SCORES, run_config().rollout))
+    batch = gather(numbers_of(groups(), SCORES, run_config()))
     assert batch.reward is not None
     # " twelve" is an alias; "12" was cut off; "134" is no exact match; "34" is
     assert batch.reward.tolist() == [[1.0, 0.0], [0.0, 1.0]]
@@ -72,7 +75,7 @@ def test_a_reward_needs_an_exact_match_with_any_alias_and_the_end_token() -> Non
 
 def test_without_sampled_answers_there_are_no_rewards() -> None:
     one = group(prompt((5,), (7,)), rollout((6,)), rollout((8, 9)))
-    batch = gather(numbers_of([one], Scores(LOG_P[:1], torch.zeros(1, 2, 2).double()), run_config().rollout))
+    batch = gather(numbers_of([one], Scores(LOG_P[:1], torch.zeros(1, 2, 2).double(), ANSWERS[:1]), run_config()))
     assert batch.reward is None
     assert batch.log_p_answer.tolist() == [[-2.0, -3.0]]
     assert batch.num_tokens.tolist() == [[1.0, 2.0]]
@@ -117,7 +120,9 @@ def test_supervised_steps_come_first_and_train_the_answer_alone() -> None:
 
 def test_only_rollouts_with_a_coefficient_are_trained_each_of_them_once() -> None:
     coefficients = Coefficients(torch.tensor([[0.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 2.0], [0.0, 0.0]]))
-    batches, weights = training_batches(groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=paft")), 4096)
+    batches, weights = training_batches(
+        groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=paft")), max_tokens=4096
+    )
     assert len(batches) == 1
     assert set(zip(batches[0].prompt.tolist(), batches[0].rollout.tolist(), strict=True)) == {(0, 1)}
     assert batches[0].alias.tolist().count(IN_RATIONALE) == 1
@@ -126,8 +131,12 @@ def test_only_rollouts_with_a_coefficient_are_trained_each_of_them_once() -> Non
 
 def test_gold_answers_are_trained_for_paft_and_sampled_ones_for_grpo() -> None:
     coefficients = Coefficients(torch.ones(2, 2), torch.ones(2, 2))
-    (gold,), _ = training_batches(groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=paft")), 4096)
-    (sampled,), _ = training_batches(groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=grpo")), 4096)
+    (gold,), _ = training_batches(
+        groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=paft")), max_tokens=4096
+    )
+    (sampled,), _ = training_batches(
+        groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=grpo")), max_tokens=4096
+    )
     assert 1 in gold.target.tolist()  # every gold answer here ends in token 1
     assert 1 not in sampled.target.tolist()
 
@@ -138,7 +147,7 @@ def row_of(batch: RolloutNumbers, step: int, *overrides: str) -> dict[str, float
 
 
 def test_the_row_compares_engine_and_trainer_token_by_token() -> None:
-    batch = gather(numbers_of(groups(), SCORES, run_config().rollout))
+    batch = gather(numbers_of(groups(), SCORES, run_config()))
     row = row_of(batch, 0, "estimator=grpo")
     # the engine said -1.5 for every rationale token, the trainer -1
     assert row["engine_trainer_difference_mean"] == pytest.approx(0.5)
@@ -170,8 +179,8 @@ def test_rollouts_of_other_weights_are_weighed_by_a_truncated_ratio(level: str, 
         "estimator=garl", "q=0.5", f"rollout.importance_correction={level}", "rollout.importance_limit=1.5"
     )
     stale = [Rollout((5, 6), (-1.5, -1.5), RationaleEnd.BUDGET, (3,), None, 0), rollout((), (3,))]
-    scores = Scores(LOG_P[:1], torch.tensor([[[-1.0, -1.0], [0.0, 0.0]]], dtype=torch.float64))
-    batch = gather(numbers_of([group(prompt((5,), (7, 1)), *stale)], scores, config.rollout))
+    scores = Scores(LOG_P[:1], torch.tensor([[[-1.0, -1.0], [0.0, 0.0]]], dtype=torch.float64), ANSWERS[:1])
+    batch = gather(numbers_of([group(prompt((5,), (7, 1)), *stale)], scores, config))
     assert batch.log_ratio is not None
     torch.testing.assert_close(batch.log_ratio, torch.tensor([[ratio, 0.0]], dtype=torch.float64))
     switches = {"baseline": True, "jackknife": False, "normalize": True, "answer_term": True}
@@ -183,7 +192,7 @@ def test_rollouts_of_other_weights_are_weighed_by_a_truncated_ratio(level: str, 
 
 
 def test_by_default_rollouts_count_as_the_trainers_own() -> None:
-    assert numbers_of(groups(), SCORES, run_config().rollout).log_ratio is None
+    assert numbers_of(groups(), SCORES, run_config()).log_ratio is None
 
 
 def test_the_jackknife_is_distrusted_where_one_weight_dominates() -> None:
@@ -191,3 +200,17 @@ def test_the_jackknife_is_distrusted_where_one_weight_dominates() -> None:
     batch = numbers(torch.tensor([[-2.0, -3.0, -3.0], [-2.0, -9.0, -9.0]]).double())
     assert row_of(batch, 0, "estimator=garl", "estimator.jackknife=true")["jackknife_distrusted"] == 0.5
     assert "jackknife_distrusted" not in row_of(batch, 0, "estimator=garl")
+
+
+def test_a_sampled_answer_counts_in_the_ratio_of_its_rollout() -> None:
+    config = run_config("estimator=grpo", "rollout.importance_correction=sequence", "rollout.importance_limit=8")
+    # Rationale: -1 against -1.5. Answer: 2 or 5 tokens of -0.5 against -1. All tokens gain 0.5 nats.
+    answers = torch.tensor([[[-0.5] * 2 + [0.0] * 3] * 2, [[-0.5] * 2 + [0.0] * 3, [-0.5] * 5]], dtype=torch.float64)
+    batch = gather(numbers_of(groups(), Scores(LOG_P, RATIONALES, answers), config))
+    assert batch.log_ratio is not None
+    limit = math.log(8)
+    torch.testing.assert_close(batch.log_ratio, torch.tensor([[1.5, 1.5], [1.5, limit]], dtype=torch.float64))
+    plain = estimated(replace(batch, log_ratio=None), 0, config)
+    weighed = estimated(batch, 0, config)
+    torch.testing.assert_close(weighed.rationale, plain.rationale * batch.log_ratio.exp())
+    torch.testing.assert_close(weighed.answer, plain.answer * batch.log_ratio.exp())

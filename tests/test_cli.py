@@ -20,6 +20,7 @@ from tsallis_run.config import RunConfig
 from tsallis_run.tracking.records import RunFolder
 
 ESTIMATORS = "dr_grpo, em, garl, grpo, iwae, maxrl, paft, rb_rloo, reward, rloo, rlvr, star"
+MODELS = "custom, qwen3_0_6b, smollm2_135m, tiny"
 SWEEPS = ", ".join(sorted(path.stem for path in cli.configuration_folder().glob("sweep/*.yaml")))
 
 STAND_IN = """
@@ -89,6 +90,18 @@ def test_the_command_imports_neither_torch_nor_an_engine() -> None:
     assert ended.stderr.strip() == "[]"
 
 
+def test_a_reader_that_has_seen_enough_is_no_failure() -> None:
+    program = "from tsallis_run.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(tsallis_run.__file__).parents[1])}
+    command = [sys.executable, "-c", program, "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_overrides_reach_the_run(command: Command, launched: list[RunConfig]) -> None:
     assert command("estimator=garl", "q=0.25", "rollout.max_rationale_tokens=9").status == 0
     (config,) = launched
@@ -107,12 +120,33 @@ MISTAKES = {
         "rollouts_per_prompt: must be >= 2 for estimator=grpo (rewards are centred within a group), got 1"
     ),
     ("dataset=finqa", "dataset.path=nowhere"): (
-        "dataset.path: must be an existing file or folder in the official schema; check the path, got 'nowhere'"
+        "dataset.path: must be an existing file or folder in the official schema, got 'nowhere'; check the path"
     ),
     ("estimator=garrl",): f"estimator: must be one of {ESTIMATORS}, got garrl; did you mean garl?",
     ("num_steps=many",): ("num_steps: must be a valid integer, unable to parse string as an integer, got 'many'"),
     ("q=0,1",): "q: must be one value for one run, got 0,1; add -m to run them all, or write a list as [a,b]",
-    ("num_steps",): r"num_steps: must be key=value; put a value that holds = or , or spaces in quotes, key=\'a=b\'",
+    ("num_steps",): "num_steps: must be key=value, got num_steps; tsallis-run --help shows examples",
+    ("=3",): "=3: must be key=value, got =3; tsallis-run --help shows examples",
+    ("model=null",): f"model: must be one of {MODELS}, got null",
+    ("model=",): f"model: must be one of {MODELS}, got nothing",
+    ("model=[tiny,custom]",): f"model: must be one of {MODELS}, got [tiny,custom]; did you mean custom?",
+    ("~model",): f"model: must be one of {MODELS}, got none; leave ~model out",
+    ("rollout=_base",): "rollout: must be one of transformers, vllm, vllm_server, got _base",
+    ("estimator=../model/tiny",): f"estimator: must be one of {ESTIMATORS}, got ../model/tiny",
+    ("hydra=1",): "hydra: must be set key by key, got hydra=1; write hydra.KEY=...",
+    ("-m", "q=0,1", "model=null"): f"model: must be one of {MODELS}, got null",
+    ("model.path=~/x",): "model.path: must not begin with ~ (no shell opens it there), got ~/x; write $HOME/x",
+    ("tracker.wandb.project=a b,c=d",): (
+        "tracker.wandb.project: must consist of letters, digits and - _ . / : + % @ ? | *, or be quoted twice, "
+        "got a b,c=d; write \"tracker.wandb.project='a b,c=d'\""
+    ),
+    (f"seed={'1' * 5000}",): f"seed: must be a shorter value, got seed={'1' * 75}...",
+    ("--config-dir", "nowhere"): "--config-dir: must be a folder, got nowhere; check the path",
+    ("--resolve",): "--resolve: must come with --cfg or --help, got neither; write --cfg job --resolve",
+    ("tracker.wandb.api_key=do-not-tell",): (
+        "tracker.wandb.api_key: no such key; secrets are no settings, set them in the environment "
+        "(WANDB_API_KEY, HF_TOKEN)"
+    ),
     ("q=${seeed}",): "q: Interpolation key 'seeed' not found, got q=${seeed}",
     ("+q=1",): "q: must be set without + (it has a value already), got +q=1; write q=1",
     ("+experiment=smoke_real",): (
@@ -184,6 +218,20 @@ def test_a_misspelling_inside_an_experiment_file_is_a_mistake(
     assert (ended.status, ended.errors, launched) == (2, f"tsallis-run: {message}\n", [])
 
 
+@pytest.mark.parametrize(
+    "content", [b"q: \xff", b"q: " + b"[" * 3000, b"seed: " + b"1" * 5000], ids=["no UTF-8", "brackets", "digits"]
+)
+def test_an_experiment_file_that_cannot_be_read_is_a_mistake(command: Command, content: bytes) -> None:
+    folder = Path("mine", "experiment")
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_bytes(b"# @package _global_\n" + content)
+    ended = command("--config-dir", "mine", "experiment=own")
+    assert ended.status == 2
+    assert re.fullmatch(
+        r"tsallis-run: configuration: must be files in UTF-8 that YAML can read, got .*\n", ended.errors
+    )
+
+
 def test_an_experiment_file_that_is_no_yaml_is_a_mistake(command: Command, launched: list[RunConfig]) -> None:
     folder = Path("mine", "experiment")
     folder.mkdir(parents=True)
@@ -210,7 +258,7 @@ def test_the_exit_status_is_that_of_the_training(command: Command) -> None:
 def test_a_failure_in_the_training_ends_with_1_and_its_traceback(command: Command) -> None:
     ended = command("seed=1", "output_dir=failed")
     assert ended.status == 1
-    assert ended.errors.startswith("Traceback")
+    assert ended.errors.startswith("tsallis-run: Traceback")
     assert ended.errors.endswith("RuntimeError: out of memory\n")
 
 
@@ -218,17 +266,6 @@ def test_a_mistake_that_only_the_training_can_find_ends_with_2_and_no_traceback(
     ended = command("seed=2", "output_dir=mistaken")
     message = "tsallis-run: model.path: must be a folder with a model, got x; check the path\n"
     assert (ended.status, ended.errors) == (2, message)
-
-
-def test_a_folder_with_a_run_in_it_is_not_written_over(command: Command) -> None:
-    command("output_dir=mine")
-    Path("mine/metrics.jsonl").touch()
-    ended = command("output_dir=mine", "q=1")
-    assert ended.status == 2
-    assert ended.errors == (
-        "tsallis-run: output_dir: must be a folder without a run in it, got mine; "
-        "choose another, or continue that run with resume=mine\n"
-    )
 
 
 def test_resuming_takes_every_setting_from_the_folder(command: Command) -> None:
@@ -245,22 +282,67 @@ def test_resuming_a_folder_that_was_moved_runs_where_it_lies(command: Command, l
     assert (launched[-1].output_dir, launched[-1].resume) == ("behind", "behind")
 
 
-def test_resuming_refuses_other_settings_and_lists_them(command: Command, launched: list[RunConfig]) -> None:
-    RunFolder.create(Path("mine"), _default_config(command, launched))
-    ended = command("resume=mine", "q=1", "estimator=garl", "launch.num_processes=2")
-    assert ended.errors == (
-        "tsallis-run: resume: must stand alone or with launch.* (every setting comes from mine/config.yaml), "
-        "got q=1 estimator=garl; leave them out, or start a new run\n"
+def test_resuming_refuses_what_makes_it_another_run_and_lists_it(command: Command) -> None:
+    command("seed=75", "output_dir=mine")
+    Path("mine/checkpoints").mkdir()
+    ended = command("resume=mine", "q=1", "estimator=garl", "tracker.wandb.mode=disabled")
+    assert ended.status == 2
+    remedy = "leave it as it was, choose another output_dir for a new run, or set force=true"
+    assert ended.errors.splitlines() == [
+        f"tsallis-run: q: must stay 0.75 for the run in mine to go on, got 1.0; {remedy}",
+        f"tsallis-run: estimator.name: must stay paft for the run in mine to go on, got garl; {remedy}",
+    ]
+    forced = command("resume=mine", "q=1", "force=true")
+    assert (forced.status, forced.output.splitlines()[0]) == (75, "trains q=1.0 resume=mine ranks=1")
+    assert yaml.safe_load(Path("mine/config.yaml").read_text())["q"] == 1.0
+
+
+def test_the_same_command_goes_on_and_another_with_its_folder_is_refused(command: Command) -> None:
+    command("seed=75", "output_dir=mine")
+    Path("mine/metrics.jsonl").write_text('{"step": 0, "split": "validation"}\n')
+    assert command("seed=75", "output_dir=mine", "tracker.wandb.mode=disabled").status == 75
+    assert yaml.safe_load(Path("mine/config.yaml").read_text())["tracker"]["wandb"]["mode"] == "disabled"
+    ended = command("seed=74", "output_dir=mine")
+    assert (ended.status, ended.errors.split(",")[0]) == (
+        2,
+        "tsallis-run: seed: must stay 75 for the run in mine to go on",
     )
-    assert command("resume=mine", "output_dir=elsewhere").status == 2
 
 
-def test_resuming_may_change_the_number_of_ranks(command: Command, launched: list[RunConfig]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("output_dir=elsewhere",), "output_dir: must be the folder that resume names, got elsewhere; leave it out"),
+        (
+            ("experiment=smoke_real",),
+            "resume: must come with settings of the run alone (the others come from mine/config.yaml), "
+            "got experiment=smoke_real; leave it out",
+        ),
+    ],
+)
+def test_resuming_refuses_what_is_no_setting_of_the_run(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    command("seed=75", "output_dir=mine")
+    ended = command("resume=mine", *arguments)
+    assert (ended.status, ended.errors) == (2, f"tsallis-run: {message}\n")
+
+
+def test_resuming_may_change_where_and_how_it_runs(command: Command, launched: list[RunConfig]) -> None:
     RunFolder.create(Path("mine"), _default_config(command, launched))
-    assert command("resume=mine", "launch.num_processes=2", "output_dir=mine").status == 0
-    assert launched[-1].launch.num_processes == 2
+    settings = ("launch.num_processes=2", "zero=stage3", "num_steps=500", "checkpoint.keep=5")
+    assert command("resume=mine", "output_dir=mine", *settings).status == 0
+    config = launched[-1]
+    assert (config.launch.num_processes, config.zero.stage, config.num_steps, config.checkpoint.keep) == (2, 3, 500, 5)
     ended = command("resume=mine", "launch.num_processes=3")
-    assert ended.errors == ("tsallis-run: prompts_per_step: must be a multiple of launch.num_processes=3, got 8\n")
+    assert "prompts_per_step: must be a multiple of " in ended.errors
+
+
+@pytest.mark.parametrize("override", ["output_dir=", "resume="])
+def test_an_empty_folder_name_is_a_mistake(command: Command, launched: list[RunConfig], override: str) -> None:
+    ended = command(override)
+    assert (ended.status, launched) == (2, [])
+    assert re.match(rf"tsallis-run: {override[:-1]}: .*at least 1 character", ended.errors)
 
 
 @pytest.mark.parametrize("layout", ["installed", "checkout"])

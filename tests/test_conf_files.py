@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Command
+from command import Command, catch_launches
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tsallis_run import cli, sweep
+from tsallis_run import cli
 from tsallis_run.config import RunConfig
 
 CONF = cli.configuration_folder()
 CHOICES = sorted(
-    f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml") if path.parent.name not in {"hydra", "sweep"}
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/[!_]*.yaml")  # _base.yaml and its like are parts of choices
+    if path.parent.name not in {"hydra", "sweep"}
 )
 SWEEPS = sorted(path.stem for path in CONF.glob("sweep/*.yaml"))
 NEEDS = {"model=custom": ["model.path=some/model"]}
@@ -30,11 +32,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
-    """What reached a launch, of a run or of a sweep's point; nothing is run."""
-    configs: list[RunConfig] = []
-    for module in (cli, sweep):
-        monkeypatch.setattr(module, "launch", lambda config: configs.append(config) or 1)
-    return configs
+    return catch_launches(monkeypatch)
 
 
 def test_the_globs_find_the_files() -> None:
@@ -75,7 +73,10 @@ def test_a_preset_is_a_setting_of_a_general_estimator_under_its_own_name(
     assert launched[0].loss.length_normalization == ("token" if name == "grpo" else "none")
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("experiment/*.yaml")), ids=lambda path: path.stem)
+DIFFERENCES = sorted([*CONF.glob("experiment/*.yaml"), *CONF.glob("scale/*.yaml")])
+
+
+@pytest.mark.parametrize("path", DIFFERENCES, ids=lambda path: path.stem)
 def test_an_experiment_file_holds_differences_only(path: Path) -> None:
     content = OmegaConf.load(path)
     choices = content.pop("defaults", [])
@@ -101,7 +102,7 @@ def leaves(section: DictConfig, above: str = "") -> Iterator[tuple[str, object]]
             yield f"{above}{key}", value
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", [name for name in SWEEPS if not name.startswith("paper_")])
 def test_every_sweep_launches_several_distinct_valid_points(
     command: Command, launched: list[RunConfig], name: str
 ) -> None:
@@ -111,23 +112,63 @@ def test_every_sweep_launches_several_distinct_valid_points(
     assert len({config.identity for config in launched}) == len(launched)
 
 
-def test_table_1_of_the_paper_is_six_cold_runs_on_finqa(command: Command, launched: list[RunConfig]) -> None:
-    command("-m", "+sweep=paper_table1")
-    assert [(config.estimator.name, config.q) for config in launched] == [
-        ("grpo", None),
-        *(("garl", q) for q in (0.0, 0.25, 0.5, 0.75, 1.0)),
+QS = (0.0, 0.25, 0.5, 0.75, 1.0)
+DATASETS = ("finqa", "hotpotqa", "musique")
+RUNS: dict[str, set[tuple[str, str, str, float | None]]] = {
+    "paper_table1": {("finqa", "cold", "grpo", None), *(("finqa", "cold", "garl", q) for q in QS)},
+    "paper_table2": {
+        *((data, "warm", "grpo", None) for data in DATASETS),
+        *((data, "cold", "garl", q) for data in DATASETS for q in (0.75, 1.0)),
+    },
+    "paper_table3": {
+        *((data, "warm", estimator, None) for data in DATASETS for estimator in ("none", "grpo")),
+        *((data, "warm", "garl", q) for data in DATASETS for q in (0.0, 0.25, 0.75)),
+        *((data, "warm", "paft", q) for data in DATASETS for q in (0.25, 0.75)),
+    },
+    "paper_figure3": {("finqa", "cold", "garl", q) for q in QS},
+    "paper_figure4": {("hotpotqa", "warm", estimator, 0.25) for estimator in ("garl", "paft")},
+}
+"""Sweep -> (dataset, start, estimator, q) of every run; the model as it is has the estimator none."""
+
+
+def test_every_sweep_of_the_paper_is_spelt_out() -> None:
+    assert RUNS.keys() == {name for name in SWEEPS if name.startswith("paper_")}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_sweep_of_the_paper_has_its_runs_in_the_papers_setting(
+    command: Command, launched: list[RunConfig], name: str
+) -> None:
+    ended = command("-m", f"+sweep={name}", "dataset.path=null")
+    assert ended.errors == ""
+    runs = [
+        (run.dataset.name, run.start.name, "none", None)
+        if run.task == "evaluate"
+        else (run.dataset.name, run.start.name, run.estimator.name, run.q)
+        for run in launched
     ]
-    (shared,) = {
-        (
-            config.model.path,
-            config.dataset.name,
-            config.start.name,
-            config.rollouts_per_prompt,
-            config.evaluation.num_samples,
-        )
-        for config in launched
+    assert (set(runs), len(runs)) == (RUNS[name], len(RUNS[name]))
+    shared = {(run.model.path, run.rollouts_per_prompt, run.evaluation.num_samples) for run in launched}
+    assert shared == {("Qwen/Qwen3-0.6B", 32, 16)}
+
+
+def test_the_points_of_figure_3_are_found_among_those_of_table_1(command: Command, launched: list[RunConfig]) -> None:
+    command("-m", "+sweep=paper_table1", "output_dir=mine")
+    table = {config.output_dir: config.identity for config in launched}
+    command("-m", "+sweep=paper_figure3", "output_dir=mine")
+    figure = {config.output_dir: config.identity for config in launched[len(table) :]}
+    assert len(figure) == 5
+    assert figure.items() <= table.items()
+
+
+def test_a_small_scale_makes_a_sweep_of_the_paper_small(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched = catch_launches(monkeypatch, max_points=2)
+    command("-m", "+sweep=paper_table1", "scale=small")
+    (small,) = {
+        (run.model.name, run.dataset.name, run.num_steps, run.dataset.num_train, run.rollout.max_rationale_tokens)
+        for run in launched
     }
-    assert shared == ("Qwen/Qwen3-0.6B", "finqa", "cold", 32, 16)
+    assert small == ("smollm2_135m", "finqa", 2, 16, 16)
 
 
 @pytest.mark.parametrize(("dataset", "budget_tokens"), [("finqa", 4096), ("hotpotqa", 3072), ("musique", 2048)])

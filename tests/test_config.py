@@ -63,13 +63,33 @@ def test_nothing_can_be_changed_once_it_is_valid() -> None:
         ({"num_steps": 0}, "num_steps: must be greater than or equal to 1, got 0"),
         ({"num_steps": "many"}, "num_steps: must be a valid integer, unable to parse string as an integer, got 'many'"),
         ({"zero__stage": 4}, "zero.stage: must be less than or equal to 3, got 4"),
-        ({"task": "trian"}, "task: must be 'train' or 'evaluate', got 'trian'"),
+        ({"task": "trian"}, "task: must be 'train', 'evaluate' or 'doctor', got 'trian'"),
         ({"evaluation__match": "fuzzy"}, "evaluation.match: must be 'substring' or 'word_bounded', got 'fuzzy'"),
         ({"nmu_steps": 3}, "nmu_steps: no such key; did you mean num_steps?"),
         (
             {"rollout__max_rationale": 3},
             "rollout.max_rationale: no such key; did you mean rollout.max_rationale_tokens?",
         ),
+        ({"num_steps": True}, "num_steps: must be a number, got True"),
+        ({"num_steps": 1e300}, "num_steps: must be an integer of 64 bits, got 1e+300"),
+        ({"output_dir": "a\0b"}, r"output_dir: must be text without the character NUL, got 'a\x00b'"),
+        (
+            {"output_dir": "~nobody-of-this-name/x"},
+            ("output_dir: must be a path, ~ in it the home of somebody, got '~nobody-of-this-name/x'; write it out"),
+        ),
+        (
+            {"rollout": {}},
+            "rollout.name: must be one of transformers, vllm, vllm_server, got null; choose a file of conf/rollout/",
+        ),
+        ({"rollout": 3}, "rollout: must be a section with keys, got 3; choose a file of conf/rollout/"),
+        (
+            {"dataset__name": "squad"},
+            (
+                "dataset.name: must be one of finqa, gsm8k, hotpotqa, musique, reversal, got 'squad'; "
+                "choose a file of conf/dataset/"
+            ),
+        ),
+        ({"model__reward": 1}, "model.reward: no such key; did you mean model.path?"),
         ({"stage": 1}, "stage: no such key; did you mean zero.stage?"),
         ({"estimator__q": 0.5}, "estimator.q: no such key; did you mean q?"),
         ({"estimator__baseline": True}, "estimator.baseline: no such key; it belongs to another choice of estimator"),
@@ -93,6 +113,24 @@ def test_nothing_can_be_changed_once_it_is_valid() -> None:
         (
             {"prompts_per_step": 6, "launch__num_processes": 4},
             "prompts_per_step: must be a multiple of launch.num_processes=4, got 6",
+        ),
+        (
+            {"prompts_per_step": 12, "launch__num_processes": 4, "launch__num_nodes": 2},
+            "prompts_per_step: must be a multiple of launch.num_processes=4 times launch.num_nodes=2, got 12",
+        ),
+        (
+            {"launch__num_nodes": 2, "launch__rendezvous": "node1"},
+            "launch.rendezvous: must be host:port, got 'node1'; such as node1:29500",
+        ),
+        (
+            {"launch__rendezvous": "node1:29500"},
+            "launch.rendezvous: must be null for launch.num_nodes=1, got node1:29500; "
+            "set launch.num_nodes, or leave it out",
+        ),
+        (
+            {"launch__slurm__minutes": 5},
+            "launch.slurm.stop_seconds: must be less than launch.slurm.minutes=5 are, got 600; "
+            "lower it, or ask for more minutes",
         ),
         (
             {"loss__length_normalization": "token"},
@@ -170,11 +208,24 @@ def test_q_is_null_for_an_estimator_that_does_not_use_it() -> None:
     assert run_config("estimator=paft", "q=0.5").q == 0.5
 
 
-def test_a_sampled_answer_has_no_importance_ratio() -> None:
-    assert faults(data("estimator=grpo", rollout__importance_correction="token")) == [
-        "rollout.importance_correction: must be none for estimator=grpo "
-        "(the ratio knows the rationale, not the sampled answer), got token; leave it out"
+def test_only_workers_sample_ahead_and_older_weights_are_corrected_for() -> None:
+    assert faults(data(rollout__max_staleness=1)) == [
+        "rollout.max_staleness: must be 0 for rollout=vllm (its engine and the trainer take turns), got 1; "
+        "use rollout=vllm_server to sample ahead",
+        "rollout.importance_correction: must be sequence or token for rollout.max_staleness=1 "
+        "(older weights write the rollouts), got none; set rollout.importance_correction=sequence",
     ]
+    config = run_config("rollout=vllm_server", "rollout.max_staleness=1", "rollout.importance_correction=sequence")
+    assert config.rollout.max_staleness == 1
+
+
+def test_ranks_that_share_engines_form_whole_teams() -> None:
+    assert faults(data(rollout__tensor_parallel_size=2)) == [
+        "rollout.tensor_parallel_size: must divide the 1 ranks for rollout=vllm (they share its engines), got 2; "
+        "change launch.num_processes, or use rollout=vllm_server"
+    ]
+    run_config("rollout.tensor_parallel_size=2", "launch.num_processes=4")
+    run_config("rollout=vllm_server", "rollout.tensor_parallel_size=2")
 
 
 @pytest.mark.parametrize("estimator", ["rb_rloo", "iwae", "em", "star", "maxrl"])

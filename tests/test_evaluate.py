@@ -10,7 +10,7 @@ from tsallis_run.types import Answer, Example, Group, Prompt, RationaleEnd, Roll
 
 
 def answered(*texts: str, gold: str = "12", ended: bool = True, end: RationaleEnd = RationaleEnd.MARKER) -> Group:
-    rollouts = tuple(Rollout((5,), (), end, (), Answer((6,), text, ended), 0) for text in texts)
+    rollouts = tuple(Rollout((5,), (), end, (), Answer((6,), (-1.0,), text, ended), 0) for text in texts)
     return Group(Prompt(Example("one", "", "q", gold, aliases=("twelve",)), (5,), ()), rollouts)
 
 

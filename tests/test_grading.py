@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tsallis_run.grading import exact_match, is_right, normal_form, substring_match, word_bounded_match
+from tsallis_run.grading import deserves_reward, exact_match, is_right, normal_form, substring_match, word_bounded_match
+from tsallis_run.types import Answer
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,12 @@ def test_is_right_uses_the_match_that_is_named() -> None:
     assert not is_right(answer, golds, "word_bounded")
     assert not is_right(answer, golds, "exact")
     assert is_right("9 ", golds, "exact")
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "rewarded"),
+    [(" twelve\n", True, True), ("12", True, True), ("12", False, False), ("it is 12", True, False)],
+)
+def test_training_rewards_an_exact_answer_that_ended(text, ended, rewarded):
+    answer = Answer(ids=(1,), log_probs=(-1.0,), text=text, ended=ended)
+    assert deserves_reward(answer, ("12", "twelve")) is rewarded

@@ -17,7 +17,7 @@ from tsallis_run import launch as launch_module
 from tsallis_run.config import RunConfig
 from tsallis_run.launch import child_environment, launch, main, read_run
 from tsallis_run.processes import STOP_SIGNALS
-from tsallis_run.tracking.records import RunFolder
+from tsallis_run.tracking.records import Results, RunFolder, write_results
 from tsallis_run.types import UserError
 
 
@@ -72,11 +72,20 @@ def test_several_ranks_run_under_a_process_that_starts_them(started: list[list[s
 
 def test_a_resumed_run_starts_in_its_own_folder_and_makes_none(started: list[list[str]]) -> None:
     RunFolder.create(Path("mine"), run_config())
-    written = Path("mine", "config.yaml").stat().st_mtime_ns
     launch(run_config("resume=mine"))
     assert started == [[sys.executable, "-m", "tsallis_run.launch", "mine", "--resume"]]
-    assert Path("mine", "config.yaml").stat().st_mtime_ns == written
     assert list(Path().iterdir()) == [Path("mine")]
+
+
+def test_a_finished_run_is_not_run_again(started: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder.create(Path("mine"), run_config("output_dir=mine"))
+    results = Results.of(run_config(), status="finished", best_step=0, validation={}, test={"maj@16": 0.5})
+    write_results(folder, results)
+    assert launch(run_config("output_dir=mine")) == launch(run_config("resume=mine")) == 0
+    assert started == []
+    assert "finished before, nothing is left to do" in capsys.readouterr().out
+    launch(run_config("output_dir=mine", "num_steps=401"))
+    assert len(started) == 1
 
 
 def test_runs_that_start_in_the_same_second_get_folders_of_their_own() -> None:
@@ -158,8 +167,44 @@ def test_under_torchrun_the_process_is_the_rank_and_rank_0_makes_the_folder(
 
 def test_under_torchrun_the_ranks_need_a_folder_they_agree_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match="output_dir: must be set where torchrun or srun starts the ranks"):
+    with pytest.raises(UserError, match="output_dir: must be set where several machines, torchrun or srun start the"):
         launch(run_config())
+
+
+def test_ranks_that_cannot_share_the_prompts_leave_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=r"prompts_per_step: must be a multiple of launch\.num_processes=3, got 8"):
+        launch(run_config("output_dir=mine"))
+    assert list(Path().iterdir()) == []
+
+
+def test_a_task_of_srun_is_a_rank(
+    trained: list[tuple[str, RunConfig, RunFolder]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"STEP_NUM_TASKS": "4", "STEP_NUM_NODES": "2", "STEP_NODELIST": "node[1-2]", "PROCID": "0", "LOCALID": "0"}
+    for name, value in {**told, "JOB_ID": "17", "STEP_ID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # put back after the test
+        monkeypatch.delenv(name)
+    assert launch(run_config("output_dir=mine")) == 0
+    assert (trained[0][1].launch.num_processes, trained[0][1].launch.num_nodes) == (2, 2)
+    assert os.environ["MASTER_ADDR"] == "node1"
+
+
+@pytest.mark.parametrize(("host", "first"), [("localhost", True), ("192.0.2.1", False)])
+def test_of_several_machines_the_first_makes_the_folder(started: list[list[str]], host: str, first: bool) -> None:
+    launch(run_config("output_dir=mine", "launch.num_nodes=2", f"launch.rendezvous={host}:29500"))
+    machines = ["--ranks", "1", "--nodes", "2", "--rendezvous", f"{host}:29500"]
+    assert started[0][3:] == ["mine", *machines, *(["--first"] if first else [])]
+    assert Path("mine", "config.yaml").exists() == first
+
+
+def test_several_machines_need_a_folder_they_agree_on(started: list[list[str]]) -> None:
+    with pytest.raises(UserError, match="output_dir: must be set where several machines"):
+        launch(run_config("launch.num_nodes=2", "launch.rendezvous=localhost:29500"))
+    assert (started, list(Path().iterdir())) == ([], [])
 
 
 @pytest.mark.parametrize(

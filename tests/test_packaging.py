@@ -56,7 +56,7 @@ def test_the_wheel_puts_nothing_but_the_package_and_the_plugin_at_the_top_level(
 
 def test_hydra_plugins_stays_a_namespace_that_other_distributions_share(wheel: ZipFile) -> None:
     plugins = [name for name in wheel.namelist() if name.startswith("hydra_plugins/")]
-    assert plugins == ["hydra_plugins/tsallis_sweeper.py"]
+    assert sorted(plugins) == ["hydra_plugins/tsallis_slurm_launcher.py", "hydra_plugins/tsallis_sweeper.py"]
 
 
 def test_the_wheel_holds_every_module_of_the_package(wheel: ZipFile) -> None:

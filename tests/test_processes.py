@@ -2,67 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-
-import tsallis_run
-
-CHILD = """
-import os, signal, sys, time
-from pathlib import Path
-
-rank = os.environ.get("RANK", "0")
-told = []
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-    signal.signal(number, lambda number, frame: told.append(signal.Signals(number).name))
-Path(f"ready-{rank}").touch()
-while not told:
-    time.sleep(0.01)
-time.sleep(0.1)
-Path(f"told-{rank}").write_text(" ".join(told))
-sys.exit(75)
-"""
-"""Stands in for a training: notes the signal it is told by, saves, stops."""
-
-
-class Parent:
-    """A process that runs one of the functions under test with a child, from a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def start(self, call: str, child: str = CHILD, before: str = "") -> subprocess.Popen[str]:
-        """Starts `call`, in which `command` is the child's command line; `before` is run ahead of it."""
-        (self.folder / "child.py").write_text(child)
-        program = (
-            "import os, signal, sys\n"
-            "from tsallis_run.processes import run_child, run_ranks, stop_at_once_when_told\n"
-            f"command = [sys.executable, {str(self.folder / 'child.py')!r}]\n"
-            f"{before}\n"
-            f"sys.exit({call})"
-        )
-        environment = {**os.environ, "PYTHONPATH": str(Path(tsallis_run.__file__).parents[1])}
-        return subprocess.Popen(
-            [sys.executable, "-c", program],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait_for(self, *names: str) -> None:
-        """Waits until the child, or the ranks, have left these files."""
-        deadline = time.monotonic() + 60
-        while not all((self.folder / name).exists() for name in names):
-            assert time.monotonic() < deadline, f"waited for {names}, found {list(self.folder.iterdir())}"
-            time.sleep(0.01)
+from parent import CHILD, Parent
 
 
 @pytest.fixture
@@ -133,6 +77,16 @@ def test_a_handler_that_was_there_before_is_called_once_the_child_has_stopped(pa
     assert (process.returncode, output) == (75, "saved: True\n")
 
 
+def test_a_handler_that_was_there_before_is_not_called_where_the_child_has_finished(parent: Parent) -> None:
+    before = "signal.signal(signal.SIGUSR2, lambda *_: print('back into the queue'))"
+    child = CHILD.replace("sys.exit(75)", "sys.exit(0)")
+    process = parent.start("run_child(command, os.environ)", child=child, before=before)
+    parent.wait_for("ready-0")
+    process.send_signal(signal.SIGUSR2)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "")
+
+
 def test_the_child_runs_in_the_environment_it_is_given(parent: Parent) -> None:
     child = "import os, sys; sys.exit(int(os.environ['ANSWER']))"
     process = parent.start("run_child(command, {**os.environ, 'ANSWER': '42'})", child=child)
@@ -145,27 +99,3 @@ def test_before_the_training_a_signal_ends_the_process_with_the_status_of_a_stop
     parent.wait_for("ready-0")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 75
-
-
-def test_every_rank_is_told_and_the_status_of_a_stopped_run_comes_back(parent: Parent) -> None:
-    process = parent.start("run_ranks(command, 2)")
-    parent.wait_for("ready-0", "ready-1")
-    process.send_signal(signal.SIGUSR1)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert [(parent.folder / f"told-{rank}").read_text().split()[0] for rank in (0, 1)] == ["SIGUSR1", "SIGUSR1"]
-    assert "Traceback" not in errors
-
-
-def test_the_status_of_the_rank_that_failed_comes_back_and_the_others_are_ended(parent: Parent) -> None:
-    child = "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(2)\ntime.sleep(60)"
-    process = parent.start("run_ranks(command, 2)", child=child)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (2, "")
-
-
-def test_ranks_that_all_finish_make_a_finished_run(parent: Parent) -> None:
-    child = "import os; open('rank-{RANK}-of-{WORLD_SIZE}'.format(**os.environ), 'w').close()"
-    process = parent.start("run_ranks(command, 2)", child=child)
-    assert process.wait(timeout=60) == 0
-    assert {path.name for path in parent.folder.glob("rank-*")} == {"rank-0-of-2", "rank-1-of-2"}

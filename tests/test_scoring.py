@@ -16,6 +16,7 @@ from tsallis_run.scoring import (
     MicroBatch,
     collect_scores,
     empty_micro_batch,
+    gold_and_sampled_answers,
     gold_answers,
     micro_batches,
     token_coefficients,
@@ -123,6 +124,26 @@ def test_a_prompt_with_fewer_aliases_has_no_mass_on_the_missing_ones() -> None:
     batches = micro_batches(trees(groups, gold_answers, max_tokens=99), max_tokens=99)
     scores = collect_scores(batches, [torch.full((batch.num_scored,), -1.0) for batch in batches], groups)
     assert scores.log_p_alias[0, 0].tolist() == [-1.0, -torch.inf]
+
+
+def test_a_sampled_answer_is_scored_beside_the_golds_and_counts_as_none_of_them(scorer: TokenScorer) -> None:
+    one = group(prompt((5, 6), (7, 1), (8, 9, 1)), rollout((10, 11), (3,), (12, 1)), rollout((13,), (3,), (14, 15, 1)))
+    two = group(prompt((6, 7, 8), (9, 1)), rollout((10,), (3,), (12,)), rollout((), (3,), (14, 1)))
+    groups = [one, two]
+    with torch.no_grad():
+        batches = micro_batches(trees(groups, gold_and_sampled_answers, max_tokens=99), max_tokens=99)
+        scores = collect_scores(batches, [forward(scorer, batch) for batch in batches], groups)
+        golds = micro_batches(trees(groups, gold_answers, max_tokens=99), max_tokens=99)
+        alone = collect_scores(golds, [forward(scorer, batch) for batch in golds], groups)
+    torch.testing.assert_close(scores.log_p_alias, alone.log_p_alias, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(scores.rationale_log_probs, alone.rationale_log_probs, atol=ROUNDING, rtol=0)
+    for row, of_prompt in enumerate(groups):
+        for index, sampled in enumerate(of_prompt.rollouts):
+            assert sampled.answer is not None
+            sequence = (*of_prompt.prompt.ids, *sampled.rationale, *sampled.bridge, *sampled.answer.ids)
+            expected = separate_log_probs(scorer, sequence)[-len(sampled.answer.ids) :].double()
+            padded = torch.nn.functional.pad(expected, (0, 3 - len(expected)))
+            torch.testing.assert_close(scores.answer_log_probs[row, index], padded, atol=ROUNDING, rtol=0)
 
 
 def test_every_token_gets_its_rollouts_coefficient_and_aliases_share_it() -> None:

@@ -113,17 +113,17 @@ def test_names_of_folders_can_be_pasted_into_an_override(command: Command, launc
     command("-m", "estimator=garl,paft", "optimizer.betas=[0.9,0.99],[0.8,0.9]")
     assert launches.names[0] == "estimator-garl+optimizer.betas-_0.9_0.99"
     ended = command(f"resume={launches.configs[0].output_dir}", "q=1")
-    assert "got q=1; leave it out" in ended.errors
+    assert "q: must stay 0.75" in ended.errors
 
 
 def test_values_that_make_the_same_name_get_folders_of_their_own(command: Command, launches: Launches) -> None:
-    command("-m", "tracker.wandb.project='a b','a/b'")
+    command("-m", "model.revision='a b','a/b'")
     assert len(set(launches.names)) == 2
-    assert all(name.startswith("tracker.wandb.project-") for name in launches.names)
+    assert all(name.startswith("model.revision-") for name in launches.names)
 
 
 def test_long_names_are_cut_and_stay_distinct(command: Command, launches: Launches) -> None:
-    command("-m", f"tracker.wandb.project={'x' * 300},{'x' * 301}")
+    command("-m", f"model.revision={'x' * 300},{'x' * 301}")
     assert len(set(launches.names)) == 2
     assert all(len(name) <= sweep.LABEL_LIMIT for name in launches.names)
 
@@ -231,9 +231,17 @@ def test_a_stopped_point_stops_the_sweep(command: Command, launches: Launches) -
 
 def test_points_are_grouped_by_their_sweep_at_wandb(command: Command, launches: Launches) -> None:
     command("-m", "q=0,1")
-    command("-m", "q=0,1", "tracker.wandb.group=mine")
+    command("-m", "q=0,1", "seed=1", "tracker.wandb.group=mine")
     groups = [config.tracker.wandb.group for config in launches.configs]
     assert groups == [Path(str(launches.configs[0].output_dir)).parent.name] * 2 + ["mine"] * 2
+
+
+def test_points_are_named_at_wandb_by_what_varies(command: Command, launches: Launches) -> None:
+    command("-m", "seed=3", "estimator=garl,grpo", "q=0.5")
+    command("-m", "q=0,1", "tracker.wandb.name=mine")
+    command("-m", "q=0")
+    names = [config.tracker.wandb.name for config in launches.configs]
+    assert names == ["estimator=garl", "estimator=grpo", "mine", "mine", None]
 
 
 def test_faults_of_points_are_told_together_before_any_starts(command: Command, launches: Launches) -> None:

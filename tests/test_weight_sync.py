@@ -59,7 +59,7 @@ def take_step(policy: ZeroPolicy) -> None:
         trees([group(prompt((5, 6), (7, 1)), rollout((8,)))], gold_answers, max_tokens=99), max_tokens=99
     )
     policy.backward(batches, [torch.ones(batch.num_scored) for batch in batches], num_prompts=1)
-    policy.step()
+    policy.step(1e-3)
 
 
 def test_a_whole_sync_passes_the_probe_before_and_after_a_step(policy: ZeroPolicy) -> None:

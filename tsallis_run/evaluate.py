@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from tsallis_run.config import EvaluationConfig, RunConfig
 from tsallis_run.engine import build_engine
-from tsallis_run.engine.rollouts import sample_groups
 from tsallis_run.engine.weights import folder_weights
 from tsallis_run.grading import is_right
 from tsallis_run.inputs import read_inputs
@@ -15,9 +15,12 @@ from tsallis_run.metrics import bootstrap_interval, majority_vote, pass_at_k
 from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.prompts import ChatFormat
+from tsallis_run.sampler import Sampler
 from tsallis_run.tracking.display import open_display
 from tsallis_run.tracking.manifest import write_manifest
 from tsallis_run.tracking.records import MetricsFile, Results, RunFolder, write_results
+from tsallis_run.tracking.rollout_rows import RolloutRow, write_rows
+from tsallis_run.tracking.rollout_table import evaluation_rows
 from tsallis_run.types import Engine, ExitStatus, Group, Prompt, RationaleEnd
 
 
@@ -37,25 +40,33 @@ class Graded:
     is_yes_no: bool
 
 
-def evaluate(
-    engine: Engine, prompts: Sequence[Prompt], format: ChatFormat, config: RunConfig, split: str
-) -> list[Graded]:
+@dataclass(frozen=True)
+class Evaluation:
+    """What was sampled, and what it is worth."""
+
+    groups: list[Group]
+    """Of this rank's examples."""
+    graded: list[Graded]
+    """Of all examples."""
+
+
+def evaluate(engine: Engine, sampler: Sampler, prompts: Sequence[Prompt], config: RunConfig, split: str) -> Evaluation:
     """Samples `evaluation.num_samples` answers to every prompt and grades them; collective.
 
     The random streams depend on the seed, the split and the example alone: the same weights give the same
     answers at any step, and in `task=evaluate`.
+
+    Raises:
+        GaveUpError: where the engine cannot sample.
     """
     engine.reset_cache()
-    groups = sample_groups(
-        engine,
-        ranks.share(prompts),
-        format,
-        config.rollout,
+    groups = sampler.sample(
+        prompts,
         num_rollouts=config.evaluation.num_samples,
         answers=True,
         stream=f"seed {config.seed}, evaluation on {split}",
     )
-    return ranks.gathered([grade(group, config.evaluation) for group in groups])
+    return Evaluation(groups, ranks.gathered([grade(group, config.evaluation) for group in groups]))
 
 
 def grade(group: Group, config: EvaluationConfig) -> Graded:
@@ -94,21 +105,32 @@ def evaluation_metrics(graded: Sequence[Graded], config: EvaluationConfig, *, se
     return metrics | {"num_examples": len(graded)}
 
 
+def evaluated_rollouts(
+    evaluation: Evaluation, split: str, step: int, config: RunConfig, format: ChatFormat
+) -> Iterator[RolloutRow]:
+    """The answers to this rank's first examples as text, `tracker.rollouts_examples` of them at most."""
+    groups = evaluation.groups[: config.tracker.rollouts_examples]
+    return evaluation_rows(split, step, groups, config.evaluation.match, format.decode_all)
+
+
 def evaluate_run(config: RunConfig, folder: RunFolder) -> int:
     """task=evaluate: the test split under the weights of `model.path`, no training; returns the exit status."""
     ranks.join()
     inputs = read_inputs(config, model_folder(config.model, seed=config.seed))
-    engine = build_engine(inputs.model_folder, config, max_length_tokens=inputs.max_length_tokens)
+    engine = build_engine(
+        inputs.model_folder, config, max_length_tokens=inputs.max_length_tokens, run_folder=folder.path
+    )
     engine.load_weights(folder_weights(inputs.model_folder), version=0)
-    with open_display(config.tracker.display, total_steps=0) as display:
+    sampler = Sampler(engine, inputs, config)
+    with open_display(config.tracker.display, total_steps=0) as display, closing(engine):
         display.phase("evaluate")
-        metrics = evaluation_metrics(
-            evaluate(engine, inputs.test, inputs.format, config, "test"), config.evaluation, seed=config.seed
-        )
+        evaluation = evaluate(engine, sampler, inputs.test, config, "test")
+        metrics = evaluation_metrics(evaluation.graded, config.evaluation, seed=config.seed)
         if ranks.is_first():
             row: dict[str, float | int | str] = {"step": 0, "split": "test", **metrics}
             write_manifest(folder, dataset_ids_hash=inputs.ids_hash)
             MetricsFile(folder.metrics).log(row)
+            write_rows(folder, list(evaluated_rollouts(evaluation, "test", 0, config, inputs.format)))
             write_results(folder, Results.of(config, status="finished", best_step=0, validation={}, test=metrics))
             display.evaluation_row(row)
     return ExitStatus.FINISHED

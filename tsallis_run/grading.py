@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from tsallis_run.types import Answer
+
 Match = Literal["exact", "substring", "word_bounded"]
 
 _NO_NUMBER_BEFORE = r"(?<!\.)(?<!\d,)(?<!(?<!\w)[-\u2212])"
@@ -69,6 +71,11 @@ def word_bounded_match(answer: str, gold: str | Sequence[str]) -> bool:
 def is_right(answer: str, golds: Sequence[str], match: Match) -> bool:
     """Grades an answer against every gold answer with the match that is named."""
     return _MATCHES[match](answer, golds)
+
+
+def deserves_reward(answer: Answer, golds: Sequence[str]) -> bool:
+    """Whether training rewards a sampled answer: it matches a gold answer exactly, and ended with the end token."""
+    return answer.ended and exact_match(answer.text, golds)
 
 
 _MATCHES: dict[Match, Callable[[str, str | Sequence[str]], bool]] = {

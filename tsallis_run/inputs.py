@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tsallis_run.config import ModelConfig, RunConfig
 from tsallis_run.data import ids_hash, load_splits
 from tsallis_run.prompts import ChatFormat, build_prompts, chat_format, check_lengths, longest_sequence_tokens
-from tsallis_run.types import Example, Prompt, UserError
+from tsallis_run.types import Example, Prompt, RationaleEnd, UserError
 
 NO_LIMIT_TOKENS = 2**31
 """Of a model that states none."""
@@ -58,17 +60,33 @@ def read_inputs(config: RunConfig, model_folder: Path) -> Inputs:
     train, validation = prompts("train", splits.train), prompts("validation", splits.validation)
     test = prompts("test", splits.test)
     everything = (*train, *validation, *test)
-    check_lengths(everything, format, config, _model_limit_tokens(model_folder, config.model))
+    architecture = _architecture(model_folder, config.model)
+    _check_vocabulary(everything, format, architecture)
+    limit = int(getattr(architecture, "max_position_embeddings", None) or NO_LIMIT_TOKENS)
+    check_lengths(everything, format, config, limit)
     length = longest_sequence_tokens(everything, format, config)
     return Inputs(model_folder, format, train, validation, test, dropped, length)
 
 
-def _model_limit_tokens(folder: Path, config: ModelConfig) -> int:
+def _architecture(folder: Path, config: ModelConfig) -> Any:
+    """The model's own configuration."""
     from transformers import AutoConfig
 
     try:
-        architecture = AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # a broken folder raises whatever its reader happens to meet
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"model.path: must hold a model's config.json, got {str(folder)!r}: {reason}") from None
-    return int(getattr(architecture, "max_position_embeddings", None) or NO_LIMIT_TOKENS)
+
+
+def _check_vocabulary(prompts: Sequence[Prompt], format: ChatFormat, architecture: Any) -> None:
+    """Every token that is asked for has a row in the embedding."""
+    forced = {token for end in RationaleEnd for token in format.bridge(end)}
+    asked = {token for prompt in prompts for ids in (prompt.ids, *prompt.gold_ids) for token in ids}
+    largest, size = max(asked | forced | {format.end_id}), int(architecture.get_text_config().vocab_size)
+    if largest >= size:
+        token = format.tokenizer.convert_ids_to_tokens(largest)
+        raise UserError(
+            f"model.path: must have an embedding for every token of its tokenizer, got {size} of them and the token "
+            f"{token!r} with id {largest}; take model and tokenizer from one place"
+        )

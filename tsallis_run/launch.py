@@ -2,8 +2,8 @@
 
     tsallis-run ...            launch(config), which starts one of
         python -m tsallis_run.launch RUN_FOLDER              the one rank
-        python -m tsallis_run.launch RUN_FOLDER --ranks N    N ranks on this machine
-    torchrun ... tsallis-run   launch(config), which is itself a rank
+        python -m tsallis_run.launch RUN_FOLDER --ranks N    N ranks on this machine, perhaps of several
+    torchrun ... tsallis-run   launch(config), which is itself a rank; so are several tasks of srun
 
 The command's own process stays light: torch, vLLM and DeepSpeed are imported in the ranks only.
 """
@@ -15,17 +15,29 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
+import time
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 from tsallis_run.config import RunConfig, validate
-from tsallis_run.processes import run_child, run_ranks, stop_at_once_when_told
+from tsallis_run.doctor.findings import Findings
+from tsallis_run.doctor.place import trial_folder
+from tsallis_run.elastic import run_ranks
+from tsallis_run.nodes import Node, rank_environment, size_of_group, this_node
+from tsallis_run.processes import run_child, stop_at_once_when_told
 from tsallis_run.report import render, result_table
+from tsallis_run.resume import is_over, open_run
 from tsallis_run.tracking.records import RunFolder
 from tsallis_run.types import ExitStatus, UserError
+
+FIRST_WORD_SECONDS = 5
+"""More than the launcher of the ranks takes to notice that one has died, and to end the others."""
 
 
 def launch(config: RunConfig) -> int:
@@ -39,22 +51,42 @@ def launch(config: RunConfig) -> int:
     Raises:
         UserError: where the run folder cannot be had.
     """
-    if "RANK" in os.environ:
+    if config.task == "doctor":
+        return _examine(config)
+    path = config.resume or config.output_dir
+    if path is not None and is_over(Path(path), config):
+        print(f"finished before, nothing is left to do\n{_table(Path(path))}", flush=True)
+        return ExitStatus.FINISHED
+    rank = rank_environment(config.launch, os.environ)
+    if rank is not None:
+        os.environ.update(rank)
         return _run_as_rank(config)
-    folder = _open_folder(config)
-    command = [sys.executable, "-m", "tsallis_run.launch", str(folder.path)]
-    if config.resume is not None:
-        command += ["--resume"]
-    if config.launch.num_processes > 1:
-        command += ["--ranks", str(config.launch.num_processes)]
-    status = run_child(command, child_environment(config, os.environ))
-    if status == ExitStatus.FINISHED:
-        print(render(result_table([folder.path])).rstrip(), flush=True)
+    node = this_node(config.launch, os.environ)
+    folder = _open_folder(config) if node.is_first else RunFolder(_agreed_path(config))
+    status = run_child(_command(folder, config, node), child_environment(config, os.environ))
+    if status == ExitStatus.FINISHED and node.is_first:
+        print(_table(folder.path), flush=True)
     return status
 
 
-def read_run(folder: RunFolder, *, resume: bool, num_processes: int | None = None) -> RunConfig:
-    """The configuration of the run that lies in `folder`; for `num_processes` ranks where that is given.
+def _examine(config: RunConfig) -> int:
+    """Tries the run out with the ranks of this machine, in a folder that is gone afterwards."""
+    if rank_environment(config.launch, os.environ) is not None:
+        raise UserError(
+            "task: must not be doctor for ranks of torchrun or srun, got doctor; start it once, without them"
+        )
+    here = config.launch.model_copy(update={"num_nodes": 1, "rendezvous": None})
+    findings = Findings()
+    with trial_folder(config) as (path, finding):
+        findings.add(finding)
+        trial = config.model_copy(update={"output_dir": str(path), "resume": None, "force": False, "launch": here})
+        command = _command(RunFolder.create(path, trial), trial, this_node(here, os.environ))
+        status = run_child(command, child_environment(trial, os.environ))
+    return status or findings.status
+
+
+def read_run(folder: RunFolder, *, resume: bool, group: Mapping[str, int] | None = None) -> RunConfig:
+    """The configuration of the run that lies in `folder`; `group` says how many ranks run it now, where that is given.
 
     Raises:
         UserError: where no run lies there, or its config.yaml is not valid any more.
@@ -62,9 +94,8 @@ def read_run(folder: RunFolder, *, resume: bool, num_processes: int | None = Non
     if not folder.config_yaml.is_file():
         raise UserError(f"resume: must be a run folder with its config.yaml, got {folder.path}; check the path")
     data = folder.read_config()
-    launch_part = data.get("launch", {}) | ({"num_processes": num_processes} if num_processes else {})
     where = {"output_dir": str(folder.path), "resume": str(folder.path) if resume else None}
-    return validate({**data, **where, "launch": launch_part})
+    return validate({**data, **where, "launch": {**data.get("launch", {}), **(group or {})}})
 
 
 def print_mistake(error: UserError) -> None:
@@ -98,11 +129,37 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _open_folder(config: RunConfig) -> RunFolder:
+def _table(path: Path) -> str:
+    return render(result_table([path])).rstrip()
+
+
+def _command(folder: RunFolder, config: RunConfig, node: Node) -> list[str]:
+    """What `main` takes apart."""
+    command = [sys.executable, "-m", "tsallis_run.launch", str(folder.path)]
     if config.resume is not None:
-        return RunFolder(Path(config.resume))
-    path = _new_folder(config, datetime.now()) if config.output_dir is None else Path(config.output_dir)
-    return RunFolder.create(path, config.model_copy(update={"output_dir": str(path)}))
+        command += ["--resume"]
+    if config.launch.num_ranks > 1:
+        command += ["--ranks", str(node.num_processes)]
+    if node.rendezvous is not None:
+        command += ["--nodes", str(node.num_nodes), "--rendezvous", node.rendezvous]
+        command += ["--first"] if node.is_first else []
+    return command
+
+
+def _open_folder(config: RunConfig) -> RunFolder:
+    is_new = config.resume is None and config.output_dir is None and config.launch.num_nodes == 1
+    return open_run(_new_folder(config, datetime.now()) if is_new else _agreed_path(config), config)
+
+
+def _agreed_path(config: RunConfig) -> Path:
+    """The folder of a run whose processes were not all started by this one."""
+    path = config.resume or config.output_dir
+    if path is None:
+        raise UserError(
+            "output_dir: must be set where several machines, torchrun or srun start the ranks (they share one "
+            "folder), got null; set output_dir=..."
+        )
+    return Path(path)
 
 
 def _new_folder(config: RunConfig, now: datetime) -> Path:
@@ -122,30 +179,53 @@ def _new_folder(config: RunConfig, now: datetime) -> Path:
 
 def _run_as_rank(config: RunConfig) -> int:
     """The run of a process that torchrun or srun has started: rank 0 opens the folder for all."""
-    path = config.resume or config.output_dir
-    if path is None:
-        raise UserError(
-            "output_dir: must be set where torchrun or srun starts the ranks (they share one folder), got null; "
-            "set output_dir=..."
-        )
+    path = _agreed_path(config)
+    started = {**config.launch.model_dump(), **size_of_group(os.environ)}
+    config = validate({**config.model_dump(), "output_dir": str(path), "launch": started})
     if os.environ["RANK"] == "0":
         _open_folder(config)
-    launch_part = {**config.launch.model_dump(), "num_processes": int(os.environ["WORLD_SIZE"])}
-    config = validate({**config.model_dump(), "output_dir": path, "launch": launch_part})
     os.environ.update(child_environment(config, os.environ))
-    return _work(config, RunFolder(Path(path)))
+    return _work(config, RunFolder(path))
 
 
 def _work(config: RunConfig, folder: RunFolder) -> int:
     """What a rank does; the heavy imports happen here."""
     _quieten_libraries()
-    if config.task == "evaluate":
-        from tsallis_run.evaluate import evaluate_run
+    try:
+        if config.task == "evaluate":
+            from tsallis_run.evaluate import evaluate_run
 
-        return evaluate_run(config, folder)
-    from tsallis_run.train import train
+            return evaluate_run(config, folder)
+        if config.task == "doctor":
+            from tsallis_run.doctor.examination import examine
 
-    return train(config, folder)
+            return examine(config, folder)
+        from tsallis_run.train import train
+
+        return train(config, folder)
+    except UserError:
+        raise
+    except Exception as error:
+        if "RANK" not in os.environ:
+            print(f"tsallis-run: {''.join(traceback.format_exception(error))}", end="", file=sys.stderr)
+            return ExitStatus.FAILED
+        _leave(error)
+
+
+def _leave(error: Exception) -> NoReturn:
+    """Ends one of several ranks, with its traceback.
+
+    One that lost contact to the others leaves the first word to the one that died: their launcher ends it meanwhile.
+    Libraries that would tidy up at the end of Python might wait for the others, who wait for this rank's end.
+    """
+    from tsallis_run.policy import ranks
+
+    if ranks.lost_contact(error):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(FIRST_WORD_SECONDS)
+    told = "".join(traceback.format_exception(error))
+    print(f"tsallis-run: rank {os.environ['RANK']}: {told}", end="", file=sys.stderr, flush=True)
+    os._exit(ExitStatus.FAILED)
 
 
 def _quieten_libraries() -> None:
@@ -164,16 +244,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tsallis_run.launch")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--ranks", type=int, help="start as many ranks, instead of being one")
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--rendezvous")
+    parser.add_argument("--first", action="store_true")
     given = parser.parse_args(arguments)
-    if given.ranks > 1:
+    if given.ranks is not None:
         rank = [sys.executable, "-m", "tsallis_run.launch", str(given.folder)]
-        return run_ranks(rank + (["--resume"] if given.resume else []), given.ranks)
+        node = Node(given.ranks, given.nodes, given.rendezvous, given.first)
+        return run_ranks(rank + (["--resume"] if given.resume else []), node)
     stop_at_once_when_told()
     folder = RunFolder(given.folder)
     try:
-        config = read_run(folder, resume=given.resume, num_processes=int(os.environ.get("WORLD_SIZE", "1")))
-        return _work(config, folder)
+        return _work(read_run(folder, resume=given.resume, group=size_of_group(os.environ)), folder)
     except UserError as error:
         print_mistake(error)
         return ExitStatus.USER_ERROR

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import subprocess
 import sys
@@ -21,65 +19,22 @@ def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs `command` in a session of its own, passes stop signals on to it, and returns its exit status.
 
     A handler that was there before (a cluster's, that puts the job back into the queue) is called once the child
-    has stopped, so that whatever it does finds the run saved.
+    has stopped and saved; not where it has finished or failed, which another start would not change.
     """
     courier = _Courier()
     before = {number: signal.signal(number, courier.take) for number in _signals_to_take()}
     try:
         with subprocess.Popen(command, env=dict(environment), start_new_session=True) as child:
             courier.deliver_to(child)
-            status = _exit_status(child.wait(), courier.delivered)
+            status = exit_status(child.wait(), courier.delivered)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in courier.taken:
+    for number in courier.taken if status == ExitStatus.STOPPED else ():
         handler = before[number]
         if callable(handler) and handler is not signal.default_int_handler:
             handler(number, None)
     return status
-
-
-def run_ranks(command: Sequence[str], num_processes: int) -> int:
-    """Runs `command` as N ranks under torch's elastic launcher, and returns the status of the first that failed.
-
-    The launcher's own answer to a signal gives the ranks half a minute and ends in a traceback, and to SIGUSR1 and
-    SIGUSR2 it has none: so the ranks are told directly, and the launcher merely sees them exit.
-    """
-    told: list[signal.Signals] = []
-
-    def tell_ranks(number: int, _frame: FrameType | None) -> None:
-        import psutil  # type: ignore[import-untyped]
-
-        ranks = psutil.Process().children()
-        if not ranks:
-            sys.exit(ExitStatus.STOPPED)
-        told.append(signal.Signals(number))
-        for rank in ranks:
-            rank.send_signal(number)
-
-    for number in STOP_SIGNALS:
-        signal.signal(number, tell_ranks)
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    settings = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=num_processes,
-        run_id=str(os.getpid()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-        signals_to_handle="SIGQUIT",
-    )
-    try:
-        elastic_launch(settings, command[0])(*command[1:])
-    except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return _exit_status(failure.exitcode, told)
-    return ExitStatus.FINISHED
 
 
 def stop_at_once_when_told() -> None:
@@ -124,7 +79,7 @@ class _Courier:
             child.send_signal(number)
 
 
-def _exit_status(returncode: int, told: Sequence[signal.Signals]) -> int:
+def exit_status(returncode: int, told: Sequence[signal.Signals]) -> int:
     """A process that died of the signal it was told had not begun: there was nothing to save."""
     if returncode >= 0:
         return returncode

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from tsallis_run.config import ModelConfig, RunConfig
 from tsallis_run.types import Example, Prompt, RationaleEnd, UserError
 
@@ -22,6 +20,8 @@ PLAIN_CHAT_TEMPLATE = (
     "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
 )
 _PROBE = "RATIONALE"
+_USER_TURN = [{"role": "user", "content": _PROBE}]
+_CONVERSATION = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _PROBE}]
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def chat_format(folder: Path, config: ModelConfig) -> ChatFormat:
         raise UserError(
             "model.chat_template: must be set, the tokenizer has none of its own; set model.chat_template=plain"
         )
+    _check_template(tokenizer, template)
     end_id, marker_id = int(tokenizer.eos_token_id), _marker_id(tokenizer, config)
     if marker_id is not None:
         thinking = config.thinking
@@ -174,6 +175,16 @@ def check_lengths(prompts: Sequence[Prompt], format: ChatFormat, config: RunConf
         )
 
 
+def _check_template(tokenizer: Any, template: str | None) -> None:
+    for turns, what in ((_USER_TURN, "the user's text"), (_CONVERSATION, "the assistant's text")):
+        rendered = _render(tokenizer, template, turns)
+        if _PROBE not in rendered:
+            raise UserError(
+                f"model.chat_template: must keep {what}, got {rendered[:80]!r} without it; "
+                "set model.chat_template=plain or a template that does"
+            )
+
+
 def _marker_id(tokenizer: Any, config: ModelConfig) -> int | None:
     thinking = config.thinking
     ids = tokenizer.encode(thinking.end, add_special_tokens=False)
@@ -189,8 +200,7 @@ def _marker_id(tokenizer: Any, config: ModelConfig) -> int | None:
 
 def _answer_turn(tokenizer: Any, template: str | None, end_id: int) -> str:
     """The text between the end of one assistant turn and the content of the next."""
-    conversation = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _PROBE}]
-    rendered = _render(tokenizer, template, conversation)
+    rendered = _render(tokenizer, template, _CONVERSATION)
     behind = rendered[rendered.rindex(_PROBE) + len(_PROBE) :]
     end = tokenizer.decode([end_id])
     if not behind.startswith(end):
@@ -205,7 +215,7 @@ def _render(tokenizer: Any, template: str | None, conversation: list[dict[str, s
     settings = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
     try:
         return str(tokenizer.apply_chat_template(conversation, **settings))
-    except TemplateError as error:
+    except Exception as error:  # a template is a program: it divides by zero, adds text to numbers
         raise UserError(
             f"model.chat_template: must be a Jinja template for a user's turn, got {type(error).__name__}: {error}; "
             "set model.chat_template=plain or a template"

@@ -82,6 +82,8 @@ class Scores:
     """log p(alias, end | x, z) in nats; -inf where a prompt has fewer aliases."""
     rationale_log_probs: Float[Tensor, "prompts rollouts rationale_tokens"]
     """log p of each token of z, in nats; 0 behind its end."""
+    answer_log_probs: Float[Tensor, "prompts rollouts answer_tokens"]
+    """The same of each token of the sampled answer, where it was scored as well (see `gold_and_sampled_answers`)."""
 
     @property
     def log_p_answer(self) -> Float[Tensor, "prompts rollouts"]:
@@ -102,6 +104,11 @@ def sampled_answer(group: Group, rollout: Rollout) -> Sequence[tuple[int, ...]]:
     """The model's own answer."""
     assert rollout.answer is not None, "this batch was sampled without answers"
     return (rollout.answer.ids,)
+
+
+def gold_and_sampled_answers(group: Group, rollout: Rollout) -> Sequence[tuple[int, ...]]:
+    """y* and its aliases, and behind them the model's own answer."""
+    return (*gold_answers(group, rollout), *sampled_answer(group, rollout))
 
 
 def trees(
@@ -205,35 +212,55 @@ def _last_token(tree: Tree, starts: Sequence[int], span: int) -> int:
 
 
 def collect_scores(batches: Sequence[MicroBatch], log_probs: Sequence[Tensor], groups: Sequence[Group]) -> Scores:
-    """Sums token log-probs into log p of each answer, in float64; keeps the rationales' tokens apart.
+    """Sums token log-probs into log p of each gold answer, in float64; keeps the tokens of what was sampled apart.
 
     Args:
         log_probs: one tensor per micro-batch, shaped [scored].
     """
-    num_aliases = max(len(group.prompt.gold_ids) for group in groups)
-    sums = torch.zeros(len(groups), len(groups[0].rollouts), num_aliases, dtype=torch.float64)
-    for row, group in enumerate(groups):
-        sums[row, :, len(group.prompt.gold_ids) :] = -torch.inf
-    rationales = torch.zeros(*sums.shape[:2], longest_rationale(groups), dtype=torch.float64)
+    num_golds = torch.tensor([len(group.prompt.gold_ids) for group in groups])
+    shape = (len(groups), len(groups[0].rollouts))
+    golds = torch.zeros(*shape, int(num_golds.max()), dtype=torch.float64)
+    golds.masked_fill_(torch.arange(golds.shape[-1]) >= num_golds[:, None, None], -torch.inf)
+    rationales = torch.zeros(*shape, longest_rationale(groups), dtype=torch.float64)
+    answers = torch.zeros(*shape, longest_answer(groups), dtype=torch.float64)
     for batch, values in zip(batches, log_probs, strict=True):
-        values, inside = values.detach().to("cpu", torch.float64), batch.alias == IN_RATIONALE
-        place = (batch.prompt[inside], batch.rollout[inside], batch.offset[inside])
-        rationales.index_put_(place, values[inside])
-        answer = (batch.prompt[~inside], batch.rollout[~inside], batch.alias[~inside])
-        sums.index_put_(answer, values[~inside], accumulate=True)
-    return Scores(sums, rationales)
+        values = values.detach().to("cpu", torch.float64)
+        in_rationale, in_sampled = batch.alias == IN_RATIONALE, batch.alias >= num_golds[batch.prompt]
+        for sampled, inside in ((rationales, in_rationale), (answers, in_sampled)):
+            place = (batch.prompt[inside], batch.rollout[inside], batch.offset[inside])
+            sampled.index_put_(place, values[inside])
+        in_gold = ~in_rationale & ~in_sampled
+        place = (batch.prompt[in_gold], batch.rollout[in_gold], batch.alias[in_gold])
+        golds.index_put_(place, values[in_gold], accumulate=True)
+    return Scores(golds, rationales, answers)
 
 
 def engine_log_probs(groups: Sequence[Group]) -> Float[Tensor, "prompts rollouts rationale_tokens"]:
     """What the engine said of every rationale token when it sampled it, in nats; 0 behind the end."""
     width = longest_rationale(groups)
-    rows = [[[*r.log_probs, *[0.0] * (width - len(r.log_probs))] for r in group.rollouts] for group in groups]
+    rows = [[_padded(r.log_probs, width) for r in group.rollouts] for group in groups]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def engine_answer_log_probs(groups: Sequence[Group]) -> Float[Tensor, "prompts rollouts answer_tokens"]:
+    """The same of every token of the sampled answers."""
+    width = longest_answer(groups)
+    rows = [[_padded(r.answer.log_probs if r.answer else (), width) for r in group.rollouts] for group in groups]
     return torch.tensor(rows, dtype=torch.float64)
 
 
 def longest_rationale(groups: Sequence[Group]) -> int:
     """Tokens of the longest sampled rationale; at least 1."""
     return max(1, *(len(rollout.rationale) for group in groups for rollout in group.rollouts))
+
+
+def longest_answer(groups: Sequence[Group]) -> int:
+    """Tokens of the longest sampled answer; at least 1."""
+    return max(1, *(len(r.answer.ids) if r.answer else 0 for group in groups for r in group.rollouts))
+
+
+def _padded(values: Sequence[float], width: int) -> list[float]:
+    return [*values, *[0.0] * (width - len(values))]
 
 
 def token_coefficients(

@@ -18,7 +18,7 @@ def summary(config: RunConfig, inputs: Inputs, folder: RunFolder) -> str:
         f"each step  {batch} = {rationales} rationales of up to {config.rollout.max_rationale_tokens} tokens, "
         f"1 optimizer step, {_estimator(config)}",
         f"start      {config.start.name}: {_start(config)}",
-        f"engine     {_engine(config)}; ZeRO stage {config.zero.stage}, {config.launch.num_processes} process(es)",
+        f"engine     {_engine(config)}; ZeRO stage {config.zero.stage}, {config.launch.num_ranks} process(es)",
         f"run        {_steps(config)}; validation every {config.evaluation.every_steps} with "
         f"{config.evaluation.num_samples} answers each, the best one by maj@{config.evaluation.num_samples} is tested",
         f"records    {folder.path}; W&B {config.tracker.wandb.mode}",
@@ -48,6 +48,9 @@ def _start(config: RunConfig) -> str:
 def _engine(config: RunConfig) -> str:
     if config.rollout.name == "vllm":
         return "vLLM in the training process"
+    if config.rollout.name == "vllm_server":
+        urls, number = config.rollout.urls, config.rollout.num_workers
+        return f"vLLM's servers at {', '.join(urls)}" if urls else f"{number} vLLM server(s) on each machine"
     return "the slow reference engine (rollout=transformers), because it was asked for"
 
 

@@ -6,6 +6,7 @@ The folder of a sweep and of each point follow from what they mean, so that the 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tsallis_run.config import RunConfig
 from tsallis_run.launch import launch, read_run
+from tsallis_run.nodes import this_node
 from tsallis_run.report import render, result_table
 from tsallis_run.tracking.records import RunFolder, read_results
 from tsallis_run.types import ExitStatus, UserError
@@ -124,7 +126,7 @@ def run_point(config: RunConfig) -> int:
             return ExitStatus.FINISHED
         case Standing.RESUMABLE:
             return launch(config.model_copy(update={"resume": config.output_dir}))
-        case Standing.UNFINISHED:
+        case Standing.UNFINISHED if this_node(config.launch, os.environ).is_first:
             _move_aside(Path(str(config.output_dir)))
     return launch(config)
 
@@ -175,12 +177,14 @@ def _label(candidate: Candidate) -> str:
 
 
 def _placed(candidate: Candidate, label: str, sweep_folder: Path) -> Point:
-    """The candidate with its folder, and grouped with its sweep at W&B where no other group is asked for."""
+    """The candidate with its folder; at W&B grouped with its sweep and named by what varies, unless asked otherwise."""
     path, wandb = str(sweep_folder / label), candidate.config.tracker.wandb
-    group = wandb.group or sweep_folder.name
-    tracker = candidate.config.tracker.model_copy(update={"wandb": wandb.model_copy(update={"group": group})})
+    name = wandb.name or str(candidate.combination)[:LABEL_LIMIT]
+    shown = {"group": wandb.group or sweep_folder.name, **({"name": name} if name else {})}
+    tracker = candidate.config.tracker.model_copy(update={"wandb": wandb.model_copy(update=shown)})
     config = candidate.config.model_copy(update={"output_dir": path, "tracker": tracker})
-    place = (f"output_dir={quoted(path)}", f"tracker.wandb.group={quoted(group)}")
+    places = {"output_dir": path, **{f"tracker.wandb.{key}": value for key, value in shown.items()}}
+    place = tuple(f"{key}={quoted(value)}" for key, value in places.items())
     return Point(label, (*candidate.combination.overrides, *place), config)
 
 

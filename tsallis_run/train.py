@@ -1,27 +1,33 @@
-"""The loop, in the data's order: sample, score, estimate, step, sync, and now and then evaluate."""
+"""The loop, in the data's order: sync, sample, score, estimate, step, and now and then evaluate."""
 
 from __future__ import annotations
 
-import shutil
+import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from tsallis_run.batch import estimate, gather, numbers_of, plan_of, score, training_batches
 from tsallis_run.config import RunConfig
-from tsallis_run.data.order import batch_at
 from tsallis_run.diagnostics import diagnostics
-from tsallis_run.engine.rollouts import sample_groups
+from tsallis_run.ending import fail, fail_to_start, finish, record_crash, stopped
 from tsallis_run.engine.weights import folder_weights
-from tsallis_run.evaluate import evaluate, evaluation_metrics
+from tsallis_run.evaluate import Evaluation, evaluate, evaluated_rollouts, evaluation_metrics
 from tsallis_run.parts import Parts, build
 from tsallis_run.policy import ranks
-from tsallis_run.policy.checkpoint import Position, save_checkpoint
+from tsallis_run.policy.best import forget_best, save_best
+from tsallis_run.policy.checkpoint import Position, best_steps, save_checkpoint
+from tsallis_run.policy.schedule import learning_rate_at
 from tsallis_run.scoring import Scores
 from tsallis_run.stop import StopRequest
+from tsallis_run.tracking.bad_batch import write_bad_batch
 from tsallis_run.tracking.display import open_display
-from tsallis_run.tracking.records import Results, RunFolder, write_results
-from tsallis_run.tracking.rollout_table import write_rollouts
-from tsallis_run.types import Coefficients, ExitStatus, Group, Prompt
+from tsallis_run.tracking.records import MetricsRow, RunFolder
+from tsallis_run.tracking.rollout_table import training_rows
+from tsallis_run.types import Coefficients, DiskError, ExitStatus, GaveUpError, Group, UserError
+
+STATIONS = ("sync", "generate", "score", "backward")
+"""Where the time of a step goes; the first step behind a checkpoint also tells the seconds of saving it."""
 
 
 def train(config: RunConfig, folder: RunFolder) -> int:
@@ -29,131 +35,218 @@ def train(config: RunConfig, folder: RunFolder) -> int:
     stop = StopRequest()
     ranks.join()
     with open_display(config.tracker.display if ranks.is_first() else "silent", config.total_steps) as display:
-        parts, position = build(config, folder, display)
-        if position.best_step is None:
-            position = validate(parts, position)
-        while position.step < config.total_steps:
-            take_step(parts, position.step)
-            position = replace(position, step=position.step + 1)
-            if _is_due(position.step, config.evaluation.every_steps, config):
+        try:
+            parts, position = build(config, folder, display)
+        except UserError:
+            raise
+        except Exception as error:
+            return fail_to_start(config, folder, error)
+        with closing(parts):
+            return run(parts, position, stop)
+
+
+def run(parts: Parts, position: Position, stop: StopRequest) -> ExitStatus:
+    """Trains from `position` on and tests the best weights; however that ends, the records say so.
+
+    A stop is heard between steps and ahead of an evaluation; an evaluation that has begun is finished first.
+    """
+    config, saved = parts.config, position
+    try:
+        while not stop.agreed():
+            if awaits_validation(position, config):
                 position = validate(parts, position)
-            stopping = stop.agreed() and position.step < config.total_steps
-            if stopping or _is_due(position.step, config.checkpoint.every_steps, config):
-                save_checkpoint(folder.checkpoints, parts.policy, position, keep=config.checkpoint.keep)
-            if stopping:
-                parts.records.finish({})
-                ranks.wait_for_all()  # a launcher ends the others as soon as one rank has left
-                display.note(f"stopped behind step {position.step}; to go on: tsallis-run resume={folder.path}")
-                return ExitStatus.STOPPED
-        test(parts, position)
-    return ExitStatus.FINISHED
+            elif position.step < config.total_steps:
+                position = take_step(parts, position)
+                check_skipped(position, config)
+            else:
+                return finish(parts, position, test(parts, position))
+            if awaits_checkpoint(position, config):
+                saved = save(parts, position, saved)
+        save(parts, position, saved)
+        return stopped(parts, position)
+    except GaveUpError as error:
+        return give_up(parts, position, saved, str(error))
+    except DiskError as error:
+        return fail(parts, position, f"the disk failed: {error}")
+    except Exception as error:
+        record_crash(parts, position, error)
+        raise
 
 
-def take_step(parts: Parts, step: int) -> None:
-    """One pass through the stations; `step` steps lie behind it."""
-    config, clock, policy = parts.config, parts.clock, parts.policy
+def take_step(parts: Parts, position: Position) -> Position:
+    """One pass through the stations.
+
+    Raises:
+        GaveUpError: where an engine failed; the weights are those of `position`.
+    """
+    config, clock, policy, step = parts.config, parts.clock, parts.policy, position.step
     plan, max_tokens = plan_of(step, config), config.optimizer.micro_batch_tokens
-    prompts = batch_at(parts.inputs.train, step, config.prompts_per_step, seed=config.seed)
+    probe_difference = synced(parts)
     with clock.phase("generate"):
-        groups = sample(parts, ranks.share(prompts), step, answers=plan.by_reward)
+        groups = parts.sampler.take(step)
+        check_versions(groups, policy.version, config)
+        parts.sampler.look_ahead(step + 1)
+        parts.engine.sleep()
     with clock.phase("score"):
-        scores = score(policy, groups, max_tokens)
-        batch = gather(numbers_of(groups, scores, config.rollout))
+        scores = score(policy, groups, plan, config)
+        batch = gather(numbers_of(groups, scores, config))
     coefficients = estimate(batch, plan, config)
     own = Coefficients(ranks.share(coefficients.rationale), ranks.share(coefficients.answer))
     with clock.phase("backward"):
-        learning_rate = policy.learning_rate
-        batches, weights = training_batches(groups, scores, own, plan, max_tokens)
+        batches, weights = training_batches(groups, scores, own, plan, max_tokens=max_tokens)
         loss = policy.backward(batches, weights, num_prompts=config.prompts_per_step)
-        grad_norm = 0.0 if loss is None else policy.step()
-    with clock.phase("sync"):
-        probe_difference = 0.0 if loss is None else parts.sync()
-    seconds = clock.row()
-    parts.records.train(
-        {
-            "step": step + 1,
-            "split": "train",
-            "phase": plan.phase,
-            "loss": loss or 0.0,
-            "grad_norm": grad_norm,
-            "learning_rate": learning_rate,
-            "policy_version": policy.version,
-            **diagnostics(batch, coefficients, plan, config),
-            "probe_difference": probe_difference,
-            "tokens_per_second": float(batch.num_tokens.sum()) / sum(seconds.values()),
-            **seconds,
-        }
-    )
-    _write_rollouts(parts, step + 1, groups, scores, own)
+        learning_rate = learning_rate_at(step, config.optimizer, config.total_steps)
+        grad_norm = 0.0 if loss is None else policy.step(learning_rate)
+    is_taken, seconds = math.isfinite(grad_norm), clock.row()
+    row: MetricsRow = {
+        "step": step + 1,
+        "split": "train",
+        "phase": plan.phase,
+        "loss": loss or 0.0,
+        "grad_norm": grad_norm,
+        "skipped": int(not is_taken),
+        "learning_rate": learning_rate,
+        "policy_version": policy.version,
+        **diagnostics(batch, coefficients, plan, config),
+        "probe_difference": probe_difference,
+        "tokens_per_second": float(batch.num_tokens.sum()) / sum(seconds[f"{station}_seconds"] for station in STATIONS),
+        **seconds,
+    }
+    if not is_taken:
+        return leave_out(parts, position, _finite(row), groups, scores, own)
+    ranks.agreed(lambda: parts.records.train(row))
+    if awaits_rollouts(step + 1, config):
+        shown = groups[: config.tracker.rollouts_examples]
+        decode = parts.inputs.format.decode_all
+        parts.records.rollouts(training_rows(step + 1, shown, scores.log_p_answer, own, decode))
+    return replace(position, step=step + 1, skipped_in_a_row=0)
 
 
-def sample(parts: Parts, prompts: Sequence[Prompt], step: int, *, answers: bool) -> list[Group]:
-    """This rank's groups, sampled by the weights of the newest policy version."""
-    assert parts.engine.policy_version == parts.policy.version, "the rollouts of a step are on-policy"
-    config = parts.config
-    return sample_groups(
-        parts.engine,
-        prompts,
-        parts.inputs.format,
-        config.rollout,
-        num_rollouts=config.rollouts_per_prompt,
-        answers=answers,
-        stream=f"seed {config.seed}, step {step}",
-    )
+def synced(parts: Parts) -> float:
+    """Gives the engine the newest weights, between batches; returns its distance from the trainer, nats per token."""
+    parts.sampler.settle()
+    with parts.clock.phase("sync"):
+        return parts.sync()
+
+
+def check_versions(groups: Sequence[Group], version: int, config: RunConfig) -> None:
+    """No rollout is older than `rollout.max_staleness` optimizer steps."""
+    oldest = min(rollout.policy_version for group in groups for rollout in group.rollouts)
+    allowed = config.rollout.max_staleness
+    assert version - oldest <= allowed, f"rollouts of version {oldest} for weights of version {version}"
+
+
+def leave_out(
+    parts: Parts, position: Position, row: MetricsRow, groups: Sequence[Group], scores: Scores, own: Coefficients
+) -> Position:
+    """Records a step whose loss or gradient is not finite: weights and optimizer are what they were."""
+    step = position.step + 1
+    with parts.records.dispensable("the bad batch"):
+        write_bad_batch(parts.folder, step, ranks.rank(), groups, scores.log_p_answer, own)
+    parts.records.note(f"step {step} left out: a number is not finite; its batch lies in {parts.folder.bad_batches}")
+    ranks.agreed(lambda: parts.records.train(row))
+    return replace(position, step=step, skipped_in_a_row=position.skipped_in_a_row + 1)
+
+
+def check_skipped(position: Position, config: RunConfig) -> None:
+    """Raises GaveUpError where more than `optimizer.max_skipped_steps` in a row were left out."""
+    skipped, allowed = position.skipped_in_a_row, config.optimizer.max_skipped_steps
+    if skipped > allowed:
+        raise GaveUpError(f"{skipped} steps in a row had a number that is not finite (max_skipped_steps: {allowed})")
+
+
+def awaits_validation(position: Position, config: RunConfig) -> bool:
+    """True at the start, at every `evaluation.every_steps`-th step and at the last, until it has been done."""
+    due = position.best_step is None or _is_due(position.step, config.evaluation.every_steps, config)
+    return due and position.validated_step != position.step
+
+
+def awaits_checkpoint(position: Position, config: RunConfig) -> bool:
+    """True at every `checkpoint.every_steps`-th step and at the last, behind the validation of that step."""
+    return _is_due(position.step, config.checkpoint.every_steps, config) and not awaits_validation(position, config)
+
+
+def awaits_rollouts(step: int, config: RunConfig) -> bool:
+    """True behind the first step, the last, and every `tracker.rollouts_every_steps`-th between."""
+    every = config.tracker.rollouts_every_steps
+    return every is not None and (step == 1 or _is_due(step, every, config))
 
 
 def validate(parts: Parts, position: Position) -> Position:
     """Evaluates on validation; keeps the weights in best/ where maj@n is better than ever before."""
     config = parts.config
+    synced(parts)
     with parts.clock.phase("evaluate"):
-        graded = evaluate(parts.engine, parts.inputs.validation, parts.inputs.format, config, "validation")
-    metrics = evaluation_metrics(graded, config.evaluation, seed=config.seed)
-    parts.records.evaluation({"step": position.step, "split": "validation", **metrics, **parts.clock.row()})
-    name = f"maj@{config.evaluation.num_samples}"
+        evaluation = evaluate(parts.engine, parts.sampler, parts.inputs.validation, config, "validation")
+    metrics = record(parts, evaluation, "validation", position.step)
+    position, name = replace(position, validated_step=position.step), f"maj@{config.evaluation.num_samples}"
     if position.best_step is not None and metrics[name] <= position.best_validation[name]:
         return position
-    save_best(parts)
-    return replace(position, best_step=position.step, best_validation=metrics)
+    with parts.clock.phase("save"):
+        save_best(parts.folder.best, position.step, parts.policy, parts.inputs.format.save_tokenizer)
+    position = replace(position, best_step=position.step, best_validation=metrics)
+    keep_best(parts, position)
+    return position
 
 
-def test(parts: Parts, position: Position) -> None:
-    """Tests the checkpoint with the best validation maj@n and writes results.json."""
-    config = parts.config
-    assert position.best_step is not None, "a run validates before its first step"
-    parts.engine.load_weights(folder_weights(parts.folder.best), version=position.best_step)
+def test(parts: Parts, position: Position) -> dict[str, float]:
+    """Tests the weights with the best validation maj@n."""
+    config, best_step = parts.config, position.best_step
+    assert best_step is not None, "a run validates before its first step"
+    parts.sampler.settle()
+    ranks.agreed(lambda: parts.engine.load_weights(folder_weights(parts.folder.best), version=best_step))
     with parts.clock.phase("evaluate"):
-        graded = evaluate(parts.engine, parts.inputs.test, parts.inputs.format, config, "test")
-    metrics, best = evaluation_metrics(graded, config.evaluation, seed=config.seed), position.best_validation
-    parts.records.evaluation({"step": position.best_step, "split": "test", **metrics, **parts.clock.row()})
-    if ranks.is_first():
-        results = Results.of(config, status="finished", best_step=position.best_step, validation=best, test=metrics)
-        write_results(parts.folder, results)
-    scores = {f"best_validation/{name}": value for name, value in best.items()}
-    parts.records.finish({"best_step": position.best_step, **scores, **{f"test/{k}": v for k, v in metrics.items()}})
+        evaluation = evaluate(parts.engine, parts.sampler, parts.inputs.test, config, "test")
+    return record(parts, evaluation, "test", best_step)
 
 
-def save_best(parts: Parts) -> None:
-    """Writes best/ to the side and swaps it in; collective."""
-    best = parts.folder.best
-    fresh = best.with_name(".best")
-    if ranks.is_first():
-        shutil.rmtree(fresh, ignore_errors=True)
-        parts.inputs.format.save_tokenizer(fresh)
-    parts.policy.save_model(fresh)
-    if ranks.is_first():
-        shutil.rmtree(best, ignore_errors=True)
-        fresh.rename(best)
-    ranks.wait_for_all()
+def record(parts: Parts, evaluation: Evaluation, split: str, step: int) -> dict[str, float]:
+    """Records an evaluation of the weights behind `step`, and returns its metrics."""
+    config = parts.config
+    metrics = evaluation_metrics(evaluation.graded, config.evaluation, seed=config.seed)
+    row: MetricsRow = {"step": step, "split": split, **metrics, **parts.clock.row()}
+    ranks.agreed(lambda: parts.records.evaluation(row))
+    if config.tracker.rollouts_every_steps is not None:
+        parts.records.rollouts(evaluated_rollouts(evaluation, split, step, config, parts.inputs.format))
+    return metrics
 
 
-def _write_rollouts(
-    parts: Parts, step: int, groups: Sequence[Group], scores: Scores, coefficients: Coefficients
-) -> None:
-    """The first rank's rollouts of the first step, the last, and every `tracker.rollouts_every_steps`-th between."""
-    every = parts.config.tracker.rollouts_every_steps
-    if every is None or not ranks.is_first() or not (step == 1 or _is_due(step, every, parts.config)):
-        return
-    write_rollouts(parts.folder, step, groups, scores.log_p_answer, coefficients, parts.inputs.format.decode_all)
+def save(parts: Parts, position: Position, saved: Position) -> Position:
+    """Writes a checkpoint where there is none of this step, and removes best weights that none names any more.
+
+    Returns:
+        The position of the newest checkpoint.
+
+    Raises:
+        GaveUpError: where a weight is not finite: what was saved before is worth more.
+    """
+    if position.step == saved.step:
+        return saved
+    with parts.clock.phase("save"):
+        if not parts.policy.is_finite():
+            raise GaveUpError("a weight is not finite")
+        save_checkpoint(parts.folder.checkpoints, parts.policy, position, parts.config)
+    keep_best(parts, position)
+    return position
+
+
+def keep_best(parts: Parts, position: Position) -> None:
+    """Removes best weights that neither the run nor a checkpoint of it names any more."""
+    if ranks.is_first() and position.best_step is not None:
+        forget_best(parts.folder.best, keep=best_steps(parts.folder.checkpoints) | {position.best_step})
+
+
+def give_up(parts: Parts, position: Position, saved: Position, reason: str) -> ExitStatus:
+    """Saves a run that cannot go on, and ends it; collective."""
+    try:
+        save(parts, position, saved)
+    except (GaveUpError, DiskError) as error:
+        reason = f"{reason}; not saved: {error}"
+    return fail(parts, position, reason)
+
+
+def _finite(row: MetricsRow) -> MetricsRow:
+    return {name: value for name, value in row.items() if isinstance(value, str) or math.isfinite(value)}
 
 
 def _is_due(step: int, every: int | None, config: RunConfig) -> bool:

@@ -19,6 +19,18 @@ class UserError(ValueError):
     """A mistake that the user can mend: shown as a message without a traceback, exit status 2."""
 
 
+class EngineError(RuntimeError):
+    """The engine died, did not answer in time, or returned nonsense: what it sampled is lost, the weights are not."""
+
+
+class GaveUpError(RuntimeError):
+    """The run cannot go on, but its weights are whole: it is saved before it ends. Raised on every rank alike."""
+
+
+class DiskError(OSError):
+    """What a run must write could not be written: it ends, and goes on from its newest checkpoint. On every rank."""
+
+
 class ExitStatus(IntEnum):
     """How a command ends."""
 
@@ -93,6 +105,8 @@ class Answer:
 
     ids: tuple[int, ...]
     """Sampled ids, the end token included where it was sampled."""
+    log_probs: tuple[float, ...]
+    """The engine's log p of each of them, in nats."""
     text: str
     """Decoded, the end token left out."""
     ended: bool
@@ -161,10 +175,14 @@ class Engine(Protocol):
     """Samples from the policy. Token ids in, token ids out; it knows no template and no estimator."""
 
     policy_version: int
-    """Version of the weights it holds; -1 before the first `load_weights`."""
+    """Version of the weights it holds; -1 where it holds none: before the first `load_weights`, and asleep."""
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
-        """Samples one completion per request, in the order of the requests."""
+        """Samples one completion per request, in the order of the requests.
+
+        Raises:
+            EngineError: where it cannot.
+        """
         ...
 
     def score(self, ids: Sequence[int]) -> list[float]:
@@ -177,6 +195,14 @@ class Engine(Protocol):
 
     def reset_cache(self) -> None:
         """Forgets cached prefixes, so that what follows does not depend on what was sampled before."""
+        ...
+
+    def sleep(self) -> None:
+        """Gives its memory back until the next `load_weights`, where that helps the trainer."""
+        ...
+
+    def close(self) -> None:
+        """Ends whatever it started; it is not used again."""
         ...
 
 

@@ -7,7 +7,7 @@ find weights that have moved by more than the tolerance; the version stamp finds
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tsallis_run.policy import ranks
 from tsallis_run.policy.zero import ZeroPolicy
@@ -22,9 +22,9 @@ class StaleWeightsError(RuntimeError):
     """The engine does not hold the trainer's weights: what it samples would be another policy's."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class WeightSync:
-    """Called after every optimizer step and before the first sample; collective."""
+    """Called before every batch of samples; collective."""
 
     policy: ZeroPolicy
     engine: Engine
@@ -32,15 +32,20 @@ class WeightSync:
     """A sequence of token ids, the same on every rank: a prompt with its gold answer."""
     tolerance_nats: float
     """Largest mean |engine - trainer| log-prob per token."""
+    _difference: float = field(default=math.inf, init=False)
+    """Of the weights that the engine holds."""
 
     def __call__(self) -> float:
-        """Hands every weight over and returns the probe's mean difference in nats per token.
+        """Hands the weights over where the engine has older ones; returns the probe's mean difference, nats per token.
 
         Raises:
             StaleWeightsError: where version or log-probs disagree.
+            GaveUpError: where an engine could not take them.
         """
-        self.engine.load_weights(self.policy.weights(), self.policy.version)
-        return self.check()
+        if ranks.largest(float(self.engine.policy_version != self.policy.version)) > 0:  # all ranks gather, or none
+            ranks.agreed(lambda: self.engine.load_weights(self.policy.weights(), self.policy.version))
+            self._difference = self.check()
+        return self._difference
 
     def check(self) -> float:
         """Compares engine and trainer on the probe; see `__call__`."""

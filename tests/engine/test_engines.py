@@ -15,7 +15,7 @@ from tsallis_run.engine.weights import folder_weights
 from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
-from tsallis_run.types import Completion, CompletionRequest, Engine
+from tsallis_run.types import Completion, CompletionRequest, Engine, EngineError
 
 ROUNDING_NATS = 1e-4
 """Largest float32 difference between engine and trainer, per token."""
@@ -112,3 +112,36 @@ def test_samples_follow_the_models_distribution(engine: Engine, folder: Path) ->
     assert expected.sum().item() == pytest.approx(1.0, abs=1e-4)
     # five standard deviations of a binomial share
     assert ((counts / 2000 - expected).abs() <= 5 * (expected * (1 - expected) / 2000).sqrt() + 1e-3).all()
+
+
+def test_an_engine_that_breaks_inside_tells_it_and_samples_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(engine, VllmEngine):
+        step, calls = engine._llm.llm_engine.step, []
+
+        def break_once() -> object:
+            calls.append(1)
+            if len(calls) == 2:  # in the middle of a batch
+                raise RuntimeError("out of blocks")
+            return step()
+
+        monkeypatch.setattr(engine._llm.llm_engine, "step", break_once)
+    else:
+        monkeypatch.setattr(engine._model, "forward", _broken)
+    with pytest.raises(EngineError, match="out of blocks"):
+        engine.complete(requests(8))
+    monkeypatch.undo()
+    engine.reset_cache()
+    again, expected = engine.complete(requests(8)), engine.complete(requests(8))
+    assert [c.ids for c in again] == [c.ids for c in expected]
+
+
+def test_an_engine_in_the_cpus_memory_keeps_its_weights_through_sleep(engine: Engine) -> None:
+    before = engine.score(PROBE)
+    engine.sleep()
+    assert engine.policy_version == 3
+    assert engine.score(PROBE) == before
+    engine.close()
+
+
+def _broken(*_inputs: object, **_more: object) -> None:
+    raise RuntimeError("out of blocks")

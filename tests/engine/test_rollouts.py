@@ -11,7 +11,7 @@ from torch import Tensor
 from tsallis_run.engine.rollouts import sample_groups
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.prompts import ChatFormat, chat_format
-from tsallis_run.types import Completion, CompletionRequest, Group, RationaleEnd
+from tsallis_run.types import Completion, CompletionRequest, EngineError, Group, RationaleEnd
 
 
 class ScriptedEngine:
@@ -21,6 +21,7 @@ class ScriptedEngine:
 
     def __init__(self, *calls: Sequence[tuple[int, ...]]) -> None:
         self.asked: list[list[CompletionRequest]] = []
+        self.num_resets = 0
         self._calls = list(calls)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
@@ -34,6 +35,12 @@ class ScriptedEngine:
         raise NotImplementedError
 
     def reset_cache(self) -> None:
+        self.num_resets += 1
+
+    def sleep(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
         raise NotImplementedError
 
 
@@ -90,3 +97,36 @@ def test_the_same_stream_gives_the_same_seeds(format: ChatFormat) -> None:
     for _ in range(2):
         sample(engine, format, answers=False)
     assert engine.asked[0] == engine.asked[1]
+
+
+WHOLE = [(10,), (11,), (12,), (13,)]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param(WHOLE[:3], id="one completion is missing"),
+        pytest.param([*WHOLE[:3], ()], id="one is empty"),
+        pytest.param([*WHOLE[:3], (10, 11, 12, 13)], id="one is longer than was asked for"),
+    ],
+)
+def test_an_engine_that_returns_nonsense_is_asked_once_more(
+    format: ChatFormat, nonsense: list[tuple[int, ...]]
+) -> None:
+    engine = ScriptedEngine(nonsense, WHOLE)
+    rollouts = [r for g in sample(engine, format, answers=False) for r in g.rollouts]
+    assert [r.rationale for r in rollouts] == WHOLE
+    assert engine.num_resets == 1
+    assert engine.asked[0] == engine.asked[1]
+    with pytest.raises(EngineError, match="the engine returned"):
+        sample(ScriptedEngine(nonsense, nonsense), format, answers=False)
+
+
+@pytest.mark.parametrize("log_prob", [float("nan"), float("-inf"), 0.5])
+def test_log_probs_that_are_none_are_nonsense(format: ChatFormat, log_prob: float) -> None:
+    class Broken(ScriptedEngine):
+        def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
+            return [Completion(c.ids, (log_prob,)) for c in super().complete(requests)]
+
+    with pytest.raises(EngineError, match="no log-probs"):
+        sample(Broken(WHOLE, WHOLE), format, answers=False)

@@ -232,7 +232,7 @@ def probability_of_pairs(exact: Exact) -> Tensor:
 
 
 def answered(rationale: tuple[int, ...], answer: tuple[int, ...]) -> Rollout:
-    sampled = Answer(answer, text_of(answer), ended=True)
+    sampled = Answer(answer, (), text_of(answer), ended=True)
     return Rollout(rationale, (), RationaleEnd.BUDGET, BRIDGE, sampled, 0)
 
 

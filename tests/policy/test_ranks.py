@@ -1,64 +1,63 @@
-"""Two ranks with unequal work: no deadlock, and the gradient of one rank, at every ZeRO stage."""
+"""Two ranks with unequal work: no deadlock, and the gradients, weights and evaluation of one rank."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
-from policy.rank_worker import STAGES
+from many_ranks import run_ranks
+from policy.rank_worker import SHARES_OF_MASS, STAGES
 from torch import Tensor
 
 from tsallis_run.policy import ranks
+from tsallis_run.types import EngineError, GaveUpError
 
 ROUNDING = 1e-6
-"""float32 gradients summed in another order, relative to the largest entry."""
+"""float32 sums in another order, relative to the largest entry."""
 
+STEPS_ROUNDING = 1e-4
+"""Of weights behind five Adam steps, which divide gradients by their own size; a step is 1e-3."""
 
-def run_ranks(num_ranks: int, file: Path) -> Tensor:
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    shared = {**os.environ, "PYTHONPATH": paths, "WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1"}
-    port = {"MASTER_PORT": str(_free_port())}
-    command = [sys.executable, "-m", "policy.rank_worker", str(file)]
-    processes = [
-        subprocess.Popen(command, env={**shared, **port, "RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True)
-        for rank in range(num_ranks)
-    ]
-    try:
-        assert [process.wait(timeout=300) for process in processes] == [0] * num_ranks
-    finally:
-        for process in processes:
-            process.kill()
-    gradients: Tensor = torch.load(file, weights_only=True)
-    return gradients
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+Found = dict[str, Tensor]
 
 
 @pytest.fixture(scope="module")
-def gradients(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tensor, Tensor]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
+    """What one rank finds, and what two find."""
     folder = tmp_path_factory.mktemp("ranks")
-    return run_ranks(1, folder / "one.pt"), run_ranks(2, folder / "two.pt")
+    one, two = (run_ranks("policy.rank_worker", size, folder / f"{size}.pt") for size in (1, 2))
+    return one, two
 
 
-@pytest.mark.parametrize("case", [0, 1], ids=["unequal work", "all mass on one rank"])
+@pytest.mark.parametrize("case", SHARES_OF_MASS)
 @pytest.mark.parametrize("stage", STAGES)
-def test_two_ranks_find_the_gradient_of_one(gradients: tuple[Tensor, Tensor], stage: int, case: int) -> None:
-    one, two = (found[case, stage] for found in gradients)
+@pytest.mark.parametrize("what", ["gradient", "loss"])
+def test_two_ranks_find_the_gradient_of_one(found: tuple[Found, Found], what: str, stage: int, case: str) -> None:
+    one, two = (numbers[f"{what}, {case}, stage {stage}"] for numbers in found)
     assert one.abs().max() > 0
     assert (one - two).abs().max() <= ROUNDING * one.abs().max()
+
+
+def test_two_ranks_step_as_one_where_all_mass_is_on_the_first_ranks_prompts(found: tuple[Found, Found]) -> None:
+    one, two = (numbers["weights behind steps"] for numbers in found)
+    assert (one - two).abs().max() <= STEPS_ROUNDING
+
+
+def test_an_evaluation_of_given_rollouts_does_not_depend_on_the_number_of_ranks(found: tuple[Found, Found]) -> None:
+    one, two = (numbers["evaluation"] for numbers in found)
+    assert 0 < one[0] < 1
+    assert one.tolist() == two.tolist()
 
 
 def test_shares_are_put_together_again_in_order() -> None:
     ranks.join()
     assert ranks.share([1, 2, 3]) == [1, 2, 3]
     assert ranks.gathered([1, 2, 3]) == [1, 2, 3]
+
+
+def test_an_engine_that_fails_on_one_rank_fails_the_run() -> None:
+    def fail() -> int:
+        raise EngineError("out of order")
+
+    ranks.join()
+    assert ranks.agreed(lambda: 5) == 5
+    with pytest.raises(GaveUpError, match="out of order"):
+        ranks.agreed(fail)

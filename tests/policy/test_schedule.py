@@ -1,11 +1,11 @@
-"""Learning-rate factors by hand."""
+"""Learning rates by hand."""
 
 from __future__ import annotations
 
 import pytest
 from small import run_config
 
-from tsallis_run.policy.schedule import learning_rate_factor
+from tsallis_run.policy.schedule import learning_rate_at
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from tsallis_run.policy.schedule import learning_rate_factor
         ("cosine", {0: 0.5, 1: 1.0, 2: 1.0, 6: 0.5, 10: 0.0}),
     ],
 )
-def test_factors_by_hand(schedule: str, expected: dict[int, float]) -> None:
-    config = run_config(f"optimizer.schedule={schedule}", "optimizer.warmup_steps=2").optimizer
-    assert {step: learning_rate_factor(step, config, 10) for step in expected} == pytest.approx(expected)
+def test_learning_rates_by_hand(schedule: str, expected: dict[int, float]) -> None:
+    overrides = (f"optimizer.schedule={schedule}", "optimizer.warmup_steps=2", "optimizer.learning_rate=0.5")
+    config = run_config(*overrides).optimizer
+    assert {step: 2 * learning_rate_at(step, config, 10) for step in expected} == pytest.approx(expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import deepspeed
@@ -108,7 +109,7 @@ def test_bfloat16_weights_take_the_same_step_at_every_stage(stage: int) -> None:
     for config in (run_config(f"zero=stage{stage}", "model.dtype=bfloat16"), run_config("zero=stage2")):
         fresh = policy(config)
         accumulate(fresh, max_tokens=12)
-        norms.append(fresh.step())
+        norms.append(fresh.step(1e-3))
     assert norms[0] == pytest.approx(norms[1], rel=BFLOAT16_ROUNDING)
 
 
@@ -123,7 +124,7 @@ def test_a_step_returns_the_norm_of_that_gradient_before_clipping(stage: int) ->
     fresh = policy(config)
     accumulate(fresh, max_tokens=4096)
     expected = full_gradient(fresh).norm().item()
-    assert fresh.step() == pytest.approx(expected, rel=1e-4)
+    assert fresh.step(1e-3) == pytest.approx(expected, rel=1e-4)
     assert fresh.version == 1
 
 
@@ -137,7 +138,7 @@ def test_without_a_coefficient_there_is_no_backward() -> None:
 def test_the_saved_model_holds_the_trained_weights(stage: int, tmp_path: Path) -> None:
     fresh = policy(run_config(f"zero=stage{stage}"))
     accumulate(fresh, max_tokens=4096)
-    fresh.step()
+    fresh.step(1e-3)
     fresh.save_model(tmp_path)
     saved = load_file(tmp_path / "model.safetensors")
     trained = {name: weight.clone() for name, weight in fresh.weights()}
@@ -147,17 +148,94 @@ def test_the_saved_model_holds_the_trained_weights(stage: int, tmp_path: Path) -
     assert any(not torch.equal(saved[name], untrained[name]) for name in saved)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_restored_policy_takes_the_same_next_step_to_the_bit(stage: int, tmp_path: Path) -> None:
-    config = run_config(f"zero=stage{stage}")
+def state(policy: ZeroPolicy) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in policy.state()}
+
+
+def whole_weights(policy: ZeroPolicy) -> Tensor:
+    return torch.cat([weight.flatten().clone() for _, weight in policy.weights()])
+
+
+PRECISIONS = [(0, "float32"), (1, "float32"), (2, "float32"), (3, "float32")]
+PRECISIONS += [(1, "bfloat16"), (2, "bfloat16"), (3, "bfloat16")]
+
+
+@pytest.mark.parametrize(("stage", "dtype"), PRECISIONS)
+def test_a_restored_policy_takes_the_same_next_steps_to_the_bit(stage: int, dtype: str) -> None:
+    config = run_config(f"zero=stage{stage}", f"model.dtype={dtype}")
     first, second = policy(config), policy(config)
     accumulate(first, max_tokens=4096)
-    first.step()
-    first.save_state(tmp_path)
-    second.load_state(tmp_path)
+    first.step(1e-3)
+    saved = state(first)
+    second.load_state(saved.__getitem__, first.version)
+    assert torch.equal(whole_weights(first), whole_weights(second))
+    for one in (first, second):
+        for _ in range(2):
+            accumulate(one, max_tokens=4096)
+            one.step(1e-3)
+    assert first.version == second.version == 3
+    theirs = state(second)
+    assert all(torch.equal(value, theirs[name]) for name, value in state(first).items())
+    assert torch.equal(whole_weights(first), whole_weights(second))
+
+
+@pytest.mark.parametrize(("before", "behind"), [(0, 3), (1, 0), (1, 3), (3, 2)])
+def test_a_policy_goes_on_at_another_zero_stage(before: int, behind: int) -> None:
+    first, second = (policy(run_config(f"zero=stage{stage}")) for stage in (before, behind))
+    accumulate(first, max_tokens=4096)
+    first.step(1e-3)
+    second.load_state(state(first).__getitem__, first.version)
     for one in (first, second):
         accumulate(one, max_tokens=4096)
-        one.step()
-    assert first.version == second.version == 2
-    theirs = {name: weight.clone() for name, weight in second.weights()}
-    assert all(torch.equal(weight, theirs[name]) for name, weight in first.weights())
+        one.step(1e-3)
+    ours, theirs = state(first), state(second)
+    assert all((ours[name] - theirs[name]).norm() <= 1e-5 * ours[name].norm() for name in ours)
+
+
+def test_a_policy_that_took_no_step_is_restored_without_moments() -> None:
+    first, second = policy(run_config("zero=stage2")), policy(run_config("zero=stage3"))
+    assert all(name.startswith("weight/") for name in state(first))
+    second.load_state(state(first).__getitem__, 0)
+    accumulate(second, max_tokens=4096)
+    second.step(1e-3)
+    assert second.version == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "dtype", "poison"), [*((*precision, torch.nan) for precision in PRECISIONS), (2, "float32", torch.inf)]
+)
+def test_a_gradient_that_is_not_finite_is_forgotten_without_a_step(stage: int, dtype: str, poison: float) -> None:
+    config = run_config(f"zero=stage{stage}", f"model.dtype={dtype}")
+    struck, spared = policy(config), policy(config)
+    for one in (struck, spared):
+        accumulate(one, max_tokens=12)
+        one.step(1e-3)
+    before = state(struck)
+    assert not math.isfinite(poisoned_step(struck, poison))
+    assert struck.version == 1
+    behind = state(struck)
+    assert all(torch.equal(value, behind[name]) for name, value in before.items())
+    for one in (struck, spared):
+        accumulate(one, max_tokens=12)
+        one.step(1e-3)
+    theirs = state(spared)
+    assert all(torch.equal(value, theirs[name]) for name, value in state(struck).items())
+
+
+def poisoned_step(policy: ZeroPolicy, poison: float) -> float:
+    """A step on a batch of several micro-batches, in which one coefficient of one is not finite."""
+    batches = micro_batches(trees(GROUPS, gold_answers, max_tokens=12), max_tokens=12)
+    weights = [token_coefficients(batch, COEFFICIENTS, SHARES) for batch in batches]
+    weights[0][0] = poison
+    policy.backward(batches, weights, num_prompts=len(GROUPS))
+    return policy.step(1e-3)
+
+
+def test_a_weight_that_is_not_finite_is_found_at_every_stage() -> None:
+    for stage in (0, 1, 3):
+        fresh = policy(run_config(f"zero=stage{stage}"))
+        assert fresh.is_finite()
+        with torch.no_grad():
+            _, weight = next(iter(fresh.named_weights()))
+            getattr(weight, "ds_tensor", weight).view(-1)[3] = torch.inf
+        assert not fresh.is_finite()

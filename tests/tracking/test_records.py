@@ -11,7 +11,7 @@ from small import run_config
 
 from tsallis_run.config import validate
 from tsallis_run.tracking import Trackers
-from tsallis_run.tracking.manifest import write_manifest
+from tsallis_run.tracking.manifest import read_manifest, write_manifest
 from tsallis_run.tracking.records import MetricsFile, Results, RunFolder, read_results, read_rows, write_results
 from tsallis_run.types import UserError
 
@@ -65,15 +65,22 @@ def test_a_resumed_run_does_not_glue_its_first_row_to_a_cut_one(tmp_path):
 def test_rewinding_forgets_the_rows_behind_the_step_and_no_others(tmp_path):
     path = tmp_path / "metrics.jsonl"
     metrics = metrics_with(path, ROWS)
-    metrics.rewind(1)
-    assert read_rows(path) == ROWS[:2]
+    assert metrics.rewind(1, 0) == read_rows(path) == ROWS[:2]
     metrics.log(ROWS[2])
     assert read_rows(path) == ROWS
 
 
+def test_rewinding_forgets_a_validation_that_will_be_made_again(tmp_path):
+    validation = {"step": 2, "split": "validation", "maj@16": 0.5}
+    metrics = metrics_with(tmp_path / "metrics.jsonl", [*ROWS, validation])
+    assert metrics.rewind(2, 2) == [*ROWS, validation]
+    assert metrics.rewind(2, 0) == ROWS
+    assert metrics.rewind(0, -1) == []
+
+
 def test_rewinding_forgets_a_test_whatever_step_it_names(tmp_path):
     metrics = metrics_with(tmp_path / "metrics.jsonl", [*ROWS, {"step": 0, "split": "test", "maj@16": 0.5}])
-    metrics.rewind(2)
+    metrics.rewind(2, 0)
     assert read_rows(tmp_path / "metrics.jsonl") == ROWS
 
 
@@ -81,6 +88,14 @@ def test_a_broken_line_before_the_last_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nnot json\n{"step": 2}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: must be a JSON object"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("line", [b"\xff", b"[" * 100_000])
+def test_a_line_that_no_program_of_ours_wrote_is_a_mistake(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
         read_rows(path)
 
 
@@ -120,17 +135,19 @@ def test_the_saved_configuration_validates_to_the_same_run(tmp_path):
     assert folder.config_yaml.read_text().startswith("task: train\nseed: 0\nq: 0.25\n")
 
 
-def test_a_folder_that_holds_a_run_is_not_taken_for_another(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", run_config("q=0.25"))
+def test_a_folder_holds_records_from_the_first_row_checkpoint_or_result_on(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", run_config())
     folder.metrics.touch()
-    with pytest.raises(UserError, match=r"^output_dir: must be a folder without a run in it, got .*resume="):
-        RunFolder.create(tmp_path / "run", run_config("q=1"))
-    assert folder.read_config()["q"] == 0.25
-
-
-def test_a_run_that_ended_before_its_first_record_does_not_block_the_corrected_command(tmp_path):
-    RunFolder.create(tmp_path / "run", run_config("q=0.25"))
-    assert RunFolder.create(tmp_path / "run", run_config("q=1")).read_config()["q"] == 1
+    write_results(folder, dataclasses.replace(example_results(), status="failed"))
+    assert not folder.holds_records()
+    write_results(folder, example_results())
+    assert folder.holds_records()
+    folder.results.unlink()
+    metrics_with(folder.metrics, ROWS[:1])
+    assert folder.holds_records()
+    folder.metrics.unlink()
+    folder.checkpoints.mkdir()
+    assert folder.holds_records()
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
@@ -140,9 +157,12 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
             RunFolder.create(path, run_config())
 
 
-@pytest.mark.parametrize(("text", "got"), [("- 1\n", "list"), ("a: [\n", "YAML")])
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [(b"- 1\n", "list"), (b"a: [\n", "YAML"), (b"a: \xff\n", "utf-8"), (b"[" * 10_000, "recursion")],
+)
 def test_a_spoilt_configuration_file_is_named(tmp_path, text, got):
-    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "config.yaml").write_bytes(text)
     with pytest.raises(UserError, match=rf"config\.yaml: must .*{got}"):
         RunFolder(tmp_path).read_config()
 
@@ -161,7 +181,7 @@ def test_results_json_is_flat_and_names_the_run(tmp_path):
     write_results(RunFolder(tmp_path), example_results())
     data = json.loads((tmp_path / "results.json").read_text())
     names = {"status", "best_step", "estimator", "q", "model", "dataset", "start", "seed", "validation", "test"}
-    assert data.keys() == names
+    assert data.keys() == names | {"reason"}
     assert (data["estimator"], data["q"], data["model"], data["dataset"]) == ("paft", 0.25, "tiny", "reversal")
     assert (data["start"], data["seed"], data["best_step"]) == ("cold", 0, 150)
 
@@ -183,7 +203,15 @@ def test_new_results_replace_the_old_and_a_failed_writing_keeps_them(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"status": "finished"}'])
+def test_results_of_an_earlier_version_have_no_reason(tmp_path):
+    write_results(RunFolder(tmp_path), example_results())
+    data = json.loads((tmp_path / "results.json").read_text())
+    del data["reason"]
+    (tmp_path / "results.json").write_text(json.dumps(data))
+    assert read_results(RunFolder(tmp_path)).reason is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"status": "finished"}', "[" * 100_000])
 def test_a_spoilt_results_file_is_named(tmp_path, text):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=r"results\.json: must be a JSON object with status, best_step"):
@@ -198,4 +226,20 @@ def test_the_manifest_tells_what_the_run_was_made_with(tmp_path, monkeypatch):
     assert {"torch", "deepspeed", "transformers", "datasets", "wandb", "hydra-core"} <= manifest["versions"].keys()
     assert manifest["dataset_ids_hash"] == "0f1e"
     assert manifest["num_cpus"] == os.cpu_count()
-    assert manifest.keys() >= {"python", "platform", "commit", "gpus"}
+    assert manifest.keys() >= {"python", "platform", "commit", "gpus", "time"}
+    assert (manifest["step"], manifest["earlier_starts"]) == (0, [])
+
+
+def test_the_manifest_keeps_what_earlier_starts_were_made_with(tmp_path):
+    for step in (0, 100, 200):
+        write_manifest(RunFolder(tmp_path), dataset_ids_hash="0f1e", step=step)
+    manifest = read_manifest(RunFolder(tmp_path))
+    assert (manifest["step"], [start["step"] for start in manifest["earlier_starts"]]) == (200, [0, 100])
+    assert all("versions" in start and "earlier_starts" not in start for start in manifest["earlier_starts"])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_a_spoilt_manifest_is_named(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json: must be a JSON object"):
+        read_manifest(RunFolder(tmp_path))

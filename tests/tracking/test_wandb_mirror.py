@@ -4,10 +4,12 @@ import json
 
 import pytest
 import wandb
+from rollout_rows import sampled
 from small import run_config
 from tracking.wandb_file import read_wandb_history, read_wandb_records
 
 from tsallis_run.tracking import Trackers
+from tsallis_run.tracking.alarms import Alarm
 from tsallis_run.tracking.records import MetricsFile, RunFolder, read_rows
 from tsallis_run.tracking.wandb_mirror import WandbMirror, _run_name, check_wandb
 from tsallis_run.types import UserError
@@ -51,9 +53,11 @@ def test_the_offline_file_of_wandb_says_the_same_as_metrics_jsonl(tmp_path, monk
     (file,) = folder.path.glob("wandb/offline-run-*-1a2b3c4d/run-1a2b3c4d.wandb")
     record, mirrored = read_rows(folder.metrics), read_wandb_history(file)
     assert file.stat().st_size > 32 * 1024, "the file must be longer than one block of its framing"
-    for split, name in (("validation", "maj@16"), ("validation", "pass@1"), ("train", "loss"), ("test", "maj@16")):
+    panels = {"log_p_hat": "weights"}
+    named = [("validation", "maj@16"), ("validation", "pass@1"), ("train", "loss"), ("train", "log_p_hat")]
+    for split, name in [*named, ("test", "maj@16")]:
         expected = by_step([row for row in record if row["split"] == split], name)
-        assert by_step(mirrored, f"{split}/{name}") == expected
+        assert by_step(mirrored, f"{panels.get(name, split)}/{name}") == expected
         assert expected
     assert len(mirrored) == len(record)
     assert warnings == []
@@ -65,6 +69,7 @@ def test_the_offline_file_carries_the_run_its_axis_and_its_summary(tmp_path):
     folder = RunFolder.create(tmp_path / "run", run_config())
     mirror = WandbMirror(run_config("tracker.wandb.group=pole"), folder, "5e6f", lambda _: None)
     mirror.log({"step": 1, "split": "train", "loss": 0.5})
+    mirror.alarm(Alarm("drift", 1, "engine and trainer drift apart", "0.3 nats", "biased", "float32"))
     mirror.finish({"best_step": 250, "status": "finished"})
     (file,) = folder.path.glob("wandb/offline-run-*/run-5e6f.wandb")
     records = list(read_wandb_records(file))
@@ -74,10 +79,13 @@ def test_the_offline_file_carries_the_run_its_axis_and_its_summary(tmp_path):
     assert (run.run_id, run.project, run.run_group) == ("5e6f", "tsallis-run", "pole")
     assert run.display_name == "paft q=0.75 cold reversal seed=0"
     assert _run_name(run_config("experiment=sft_then_rl")) == "garl q=1->0 step at 200 cold reversal seed=0"
+    (alert,) = [record.alert for record in records if record.HasField("alert")]
+    assert (alert.title, alert.text.splitlines()[1]) == ("engine and trainer drift apart", "  seen  0.3 nats")
     assert config["q"] == 0.75
     assert config["estimator"]["name"] == "paft"
     axes = {metric.glob_name: metric.step_metric for metric in (r.metric for r in records if r.HasField("metric"))}
-    assert axes == {"train/*": "step", "validation/*": "step", "test/*": "step"}
+    panels = ("train", "validation", "test", "weights", "gradient", "lengths", "engine", "time")
+    assert axes == {f"{panel}/*": "step" for panel in panels}
     updates = [item for record in records for item in record.summary.update]
     summary = {item.key: json.loads(item.value_json) for item in updates if item.key}
     assert (summary["best_step"], summary["status"]) == (250, "finished")
@@ -149,3 +157,16 @@ def test_online_finds_a_key_in_netrc(tmp_path):
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
 def test_offline_and_disabled_need_no_key(mode):
     check_wandb(run_config(f"tracker.wandb.mode={mode}").tracker.wandb)
+
+
+def test_rollouts_are_sent_as_a_table(tmp_path):
+    folder, warnings = RunFolder.create(tmp_path / "run", run_config()), []
+    mirror = WandbMirror(run_config(), folder, "7a8b", warnings.append)
+    mirror.rollouts([sampled(step=50, rationale="first"), sampled(step=50, log_p_answer=None)])
+    mirror.finish({})
+    (file,) = folder.path.glob("wandb/offline-run-*/files/media/table/rollouts/*.table.json")
+    table = json.loads(file.read_text())
+    assert table["columns"][:3] == ["step", "split", "example_id"]
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (row["rationale"], row["aliases"], row["log_p_answer"]) == ("first", "four", -1.0)
+    assert warnings == []

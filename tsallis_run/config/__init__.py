@@ -9,25 +9,32 @@ from __future__ import annotations
 
 from tsallis_run.config.estimator import EstimatorConfig, GarlConfig, PaftConfig, RewardConfig
 from tsallis_run.config.q import QSchedule
-from tsallis_run.config.run import RunConfig
+from tsallis_run.config.run import CIRCUMSTANCES, RunConfig
 from tsallis_run.config.sections import (
     Architecture,
     DatasetConfig,
     EvaluationConfig,
     FinQAConfig,
     GSM8KConfig,
+    LaunchConfig,
     LossConfig,
     ModelConfig,
     MultiHopConfig,
     OptimizerConfig,
     ReversalConfig,
     RolloutConfig,
+    RolloutPart,
     RowsConfig,
+    TransformersRollout,
+    VllmPart,
+    VllmRollout,
+    VllmServerRollout,
     WandbConfig,
 )
 from tsallis_run.config.validation import validate
 
 __all__ = [
+    "CIRCUMSTANCES",
     "Architecture",
     "DatasetConfig",
     "EstimatorConfig",
@@ -35,6 +42,7 @@ __all__ = [
     "FinQAConfig",
     "GSM8KConfig",
     "GarlConfig",
+    "LaunchConfig",
     "LossConfig",
     "ModelConfig",
     "MultiHopConfig",
@@ -44,8 +52,13 @@ __all__ = [
     "ReversalConfig",
     "RewardConfig",
     "RolloutConfig",
+    "RolloutPart",
     "RowsConfig",
     "RunConfig",
+    "TransformersRollout",
+    "VllmPart",
+    "VllmRollout",
+    "VllmServerRollout",
     "WandbConfig",
     "validate",
 ]

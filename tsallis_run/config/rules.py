@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from tsallis_run.config.estimator import GarlConfig, RewardConfig
 from tsallis_run.config.q import QSchedule
 from tsallis_run.config.run import RunConfig
+from tsallis_run.config.sections import VllmRollout, VllmServerRollout
 
 Rule = Callable[[RunConfig], str | None]
 
@@ -64,33 +65,91 @@ def answers_keep_their_probability(config: RunConfig) -> str | None:
     )
 
 
-def ratios_cover_all_that_was_sampled(config: RunConfig) -> str | None:
-    correction = config.rollout.importance_correction
-    if correction == "none" or not config.samples_answers:
-        return None
-    return (
-        f"rollout.importance_correction: must be none for estimator={config.estimator.name} "
-        f"(the ratio knows the rationale, not the sampled answer), got {correction}; leave it out"
-    )
-
-
 def ranks_share_the_prompts_evenly(config: RunConfig) -> str | None:
-    num_processes = config.launch.num_processes
-    if config.prompts_per_step % num_processes == 0:
+    launch = config.launch
+    if config.prompts_per_step % launch.num_ranks == 0:
+        return None
+    ranks = f"launch.num_processes={launch.num_processes}"
+    if launch.num_nodes > 1:
+        ranks += f" times launch.num_nodes={launch.num_nodes}"
+    return f"prompts_per_step: must be a multiple of {ranks}, got {config.prompts_per_step}"
+
+
+def machines_meet_where_there_are_several(config: RunConfig) -> str | None:
+    if config.launch.rendezvous is None or config.launch.num_nodes > 1:
         return None
     return (
-        f"prompts_per_step: must be a multiple of launch.num_processes={num_processes}, got {config.prompts_per_step}"
+        f"launch.rendezvous: must be null for launch.num_nodes=1, got {config.launch.rendezvous}; "
+        "set launch.num_nodes, or leave it out"
     )
 
 
-def the_reference_engine_is_not_sharded(config: RunConfig) -> str | None:
-    size = config.rollout.tensor_parallel_size
-    if config.rollout.name != "transformers" or size == 1:
+def a_job_is_told_to_stop_while_it_runs(config: RunConfig) -> str | None:
+    slurm = config.launch.slurm
+    if slurm.stop_seconds < 60 * slurm.minutes:
         return None
     return (
-        f"rollout.tensor_parallel_size: must be 1 for rollout=transformers, got {size}; "
-        "use rollout=vllm to shard generation"
+        f"launch.slurm.stop_seconds: must be less than launch.slurm.minutes={slurm.minutes} are, "
+        f"got {slurm.stop_seconds}; lower it, or ask for more minutes"
     )
+
+
+def ranks_form_whole_teams(config: RunConfig) -> str | None:
+    if not isinstance(config.rollout, VllmRollout):
+        return None
+    size, num_ranks = config.rollout.tensor_parallel_size, config.launch.num_ranks
+    if num_ranks % size == 0:
+        return None
+    return (
+        f"rollout.tensor_parallel_size: must divide the {num_ranks} ranks for rollout=vllm (they share its engines), "
+        f"got {size}; change launch.num_processes, or use rollout=vllm_server"
+    )
+
+
+def only_workers_sample_ahead(config: RunConfig) -> str | None:
+    if config.rollout.max_staleness == 0 or config.rollout.name == "vllm_server":
+        return None
+    return (
+        f"rollout.max_staleness: must be 0 for rollout={config.rollout.name} (its engine and the trainer take turns), "
+        f"got {config.rollout.max_staleness}; use rollout=vllm_server to sample ahead"
+    )
+
+
+def older_weights_are_corrected_for(config: RunConfig) -> str | None:
+    if config.rollout.max_staleness == 0 or config.rollout.importance_correction != "none":
+        return None
+    return (
+        "rollout.importance_correction: must be sequence or token for rollout.max_staleness=1 "
+        "(older weights write the rollouts), got none; set rollout.importance_correction=sequence"
+    )
+
+
+def servers_elsewhere_are_trusted(config: RunConfig) -> str | None:
+    rollout = config.rollout
+    if not isinstance(rollout, VllmServerRollout) or rollout.trust_network or not rollout.urls_elsewhere:
+        return None
+    return (
+        "rollout.urls: must be on this machine (127.0.0.1, localhost) unless rollout.trust_network=true (a server "
+        f"obeys whoever reaches its port), got {', '.join(rollout.urls_elsewhere)}; set rollout.trust_network=true "
+        "where the network between the machines is closed to others"
+    )
+
+
+def weights_reach_the_servers(config: RunConfig) -> str | None:
+    rollout = config.rollout
+    if not isinstance(rollout, VllmServerRollout):
+        return None
+    if rollout.weight_transfer == "shared_memory" and rollout.urls_elsewhere:
+        return (
+            "rollout.weight_transfer: must be nccl or auto for servers on other machines, got shared_memory; "
+            "leave it out"
+        )
+    if rollout.weight_transfer == "nccl" and not rollout.urls:
+        return (
+            "rollout.weight_transfer: must be shared_memory or auto for workers that the run starts (one that died "
+            "takes the weights again from there), got nccl; leave it out"
+        )
+    return None
 
 
 def the_warm_up_ends(config: RunConfig) -> str | None:
@@ -115,8 +174,13 @@ RULES: tuple[Rule, ...] = (
     a_moving_q_leaves_the_learning_rate_alone,
     groups_are_large_enough,
     answers_keep_their_probability,
-    ratios_cover_all_that_was_sampled,
     ranks_share_the_prompts_evenly,
-    the_reference_engine_is_not_sharded,
+    machines_meet_where_there_are_several,
+    a_job_is_told_to_stop_while_it_runs,
+    ranks_form_whole_teams,
+    only_workers_sample_ahead,
+    older_weights_are_corrected_for,
+    servers_elsewhere_are_trusted,
+    weights_reach_the_servers,
     the_warm_up_ends,
 )

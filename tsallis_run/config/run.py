@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from tsallis_run.config.estimator import EstimatorConfig, RewardConfig
 from tsallis_run.config.q import QSchedule, TsallisQ
@@ -16,6 +17,7 @@ from tsallis_run.config.sections import (
     Count,
     DatasetConfig,
     EvaluationConfig,
+    Fraction,
     LaunchConfig,
     LossConfig,
     ModelConfig,
@@ -28,18 +30,33 @@ from tsallis_run.config.sections import (
     ZeroConfig,
 )
 
+CIRCUMSTANCES = {"output_dir", "resume", "force", "tracker", "launch", "checkpoint"}
+"""What may change between two starts of one run as it likes."""
+
+
+def _at_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError("must be a path, ~ in it the home of somebody; write it out") from None
+
+
+Folder = Annotated[str, Field(min_length=1), AfterValidator(_at_home)]
+"""A path; `~` is the user's home."""
+
 
 class RunConfig(Part):
     """One run, whole."""
 
-    task: Literal["train", "evaluate"]
+    task: Literal["train", "evaluate", "doctor"]
     seed: Count
     q: TsallisQ | None
     num_steps: PositiveInt
     prompts_per_step: PositiveInt
     rollouts_per_prompt: PositiveInt
-    output_dir: str | None
-    resume: str | None
+    output_dir: Folder | None
+    resume: Folder | None
+    force: bool
     model: ModelConfig
     dataset: DatasetConfig
     start: StartConfig
@@ -81,14 +98,20 @@ class RunConfig(Part):
 
     @property
     def identity(self) -> str:
-        """A short hash of everything but where the run is written: equal runs have equal identities."""
-        meaning = self.model_dump(mode="json", exclude={"output_dir", "resume"})
+        """A short hash of what a run means, not of where it is written, runs and is recorded.
+
+        Runs of equal identity are the same run.
+        """
+        meaning = self.model_dump(mode="json", exclude=CIRCUMSTANCES)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:8]
 
     @model_validator(mode="before")
     @classmethod
     def _settle_q(cls, data: Any) -> Any:
         return with_settled_q(data) if isinstance(data, Mapping) else data
+
+
+_FIXED_Q = TypeAdapter(Fraction | None)
 
 
 def with_settled_q(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,5 +124,8 @@ def with_settled_q(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return data
     if estimator.get("kind") == "reward" and estimator.get("scale") != "mean^q":
         return {**data, "q": None}
-    fixed = estimator.get("fixed_q")
+    try:
+        fixed = _FIXED_Q.validate_python(estimator.get("fixed_q"))
+    except ValidationError:  # it is told as a fault of its own
+        return data
     return data if fixed is None else {**data, "q": fixed}

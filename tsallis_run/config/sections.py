@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from tsallis_run.config.server_url import ServerUrl, is_loopback
+
+LARGEST = 2**63 - 1
+"""What the integers of torch and of a clock can hold."""
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Number = BeforeValidator(_no_truth_value)
+"""Refuses true and false, which Python takes for 1 and 0."""
+
+PositiveInt = Annotated[int, Number, Field(ge=1, le=LARGEST)]
+Count = Annotated[int, Number, Field(ge=0, le=LARGEST)]
+PositiveFloat = Annotated[float, Number, Field(gt=0)]
+Fraction = Annotated[float, Number, Field(ge=0, le=1)]
+Seconds = Annotated[float, Number, Field(gt=0, le=10**9)]
+"""No longer than a clock can wait: 30 years."""
 
 
 class Part(BaseModel):
@@ -96,7 +114,14 @@ class ReversalConfig(DatasetPart):
     """The embedded task: reverse a string of digits."""
 
     name: Literal["reversal"]
-    num_digits: Annotated[int, Field(ge=2, le=40)]
+    num_digits: Annotated[int, Number, Field(ge=2, le=40)]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # no name of a file: too long, ~nobody, with a NUL
+        return False
 
 
 class RowsConfig(DatasetPart):
@@ -112,7 +137,7 @@ class RowsConfig(DatasetPart):
     @field_validator("path")
     @classmethod
     def _exists(cls, path: str | None) -> str | None:
-        if path is not None and not Path(path).expanduser().exists():
+        if path is not None and not _is_there(path):
             raise ValueError("must be an existing file or folder in the official schema; check the path")
         return path
 
@@ -127,7 +152,7 @@ class GSM8KConfig(RowsConfig):
     """GSM8K: grade-school word problems."""
 
     name: Literal["gsm8k"]
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)]
+    validation_fraction: Annotated[float, Number, Field(gt=0, lt=1)]
 
 
 class MultiHopConfig(RowsConfig):
@@ -162,19 +187,66 @@ class ProbeTolerance(Part):
     bfloat16: PositiveFloat
 
 
-class RolloutConfig(Part):
-    """The engine that samples rationales, and its budgets."""
+class RolloutPart(Part):
+    """What every engine has: its budgets, its limits, and how its log-probs stand to the trainer's."""
 
-    name: Literal["vllm", "transformers"]
     max_rationale_tokens: PositiveInt
     max_answer_tokens: PositiveInt
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)]
+    timeout_seconds: Seconds
+    max_restarts: Count
+    max_staleness: Annotated[int, Number, Field(ge=0, le=1)]
+    probe_tolerance_nats: ProbeTolerance
+    importance_correction: Literal["none", "sequence", "token"]
+    importance_limit: Annotated[float, Number, Field(ge=1)]
+
+
+class TransformersRollout(RolloutPart):
+    """The slow reference, in the training process."""
+
+    name: Literal["transformers"]
+
+
+class VllmPart(RolloutPart):
+    """What vLLM needs, wherever it runs."""
+
+    gpu_memory_utilization: Annotated[float, Number, Field(gt=0, le=1)]
     tensor_parallel_size: PositiveInt
     kv_cache_gib: PositiveInt
     block_size: PositiveInt
-    probe_tolerance_nats: ProbeTolerance
-    importance_correction: Literal["none", "sequence", "token"]
-    importance_limit: Annotated[float, Field(ge=1)]
+
+
+class VllmRollout(VllmPart):
+    """vLLM in the training process."""
+
+    name: Literal["vllm"]
+    sleep: bool
+
+
+class VllmServerRollout(VllmPart):
+    """vLLM's own servers, beside the training processes or on other machines."""
+
+    name: Literal["vllm_server"]
+    num_workers: PositiveInt
+    urls: tuple[ServerUrl, ...]
+    first_device: Count
+    trust_network: bool
+    weight_transfer: Literal["auto", "shared_memory", "nccl"]
+    start_timeout_seconds: Seconds
+    health_timeout_seconds: Seconds
+
+    @property
+    def urls_elsewhere(self) -> tuple[str, ...]:
+        """Those of servers that are not known to be on this machine."""
+        return tuple(url for url in self.urls if not is_loopback(url))
+
+    @property
+    def transfers_over_nccl(self) -> bool:
+        """False where the weights go through memory that trainer and workers share."""
+        wanted = self.weight_transfer
+        return wanted == "nccl" or (wanted == "auto" and bool(self.urls_elsewhere))
+
+
+RolloutConfig = Annotated[TransformersRollout | VllmRollout | VllmServerRollout, Field(discriminator="name")]
 
 
 class OptimizerConfig(Part):
@@ -182,19 +254,20 @@ class OptimizerConfig(Part):
 
     name: Literal["adamw"]
     learning_rate: PositiveFloat
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+    betas: tuple[Annotated[float, Number, Field(ge=0, lt=1)], Annotated[float, Number, Field(ge=0, lt=1)]]
     epsilon: PositiveFloat
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Number, Field(ge=0)]
     max_grad_norm: PositiveFloat | None
     schedule: Literal["constant", "linear", "cosine"]
     warmup_steps: Count
     micro_batch_tokens: PositiveInt
+    max_skipped_steps: Count
 
 
 class ZeroConfig(Part):
     """DeepSpeed ZeRO: what is sharded over ranks (0 nothing, 1 optimizer, 2 + gradients, 3 + weights)."""
 
-    stage: Annotated[int, Field(ge=0, le=3)]
+    stage: Annotated[int, Number, Field(ge=0, le=3)]
 
 
 class EvaluationConfig(Part):
@@ -204,7 +277,7 @@ class EvaluationConfig(Part):
     every_steps: PositiveInt
     match: Literal["substring", "word_bounded"]
     bootstrap_resamples: PositiveInt
-    confidence: Annotated[float, Field(gt=0, lt=1)]
+    confidence: Annotated[float, Number, Field(gt=0, lt=1)]
 
 
 class CheckpointConfig(Part):
@@ -221,6 +294,7 @@ class WandbConfig(Part):
     project: str
     entity: str | None
     group: str | None
+    name: str | None
     tags: tuple[str, ...]
 
 
@@ -228,12 +302,45 @@ class TrackerConfig(Part):
     """What is recorded beside metrics.jsonl."""
 
     wandb: WandbConfig
+    tensorboard: bool
     rollouts_every_steps: PositiveInt | None
+    rollouts_examples: PositiveInt
     display: Literal["auto", "live", "lines"]
 
 
+class SlurmConfig(Part):
+    """What a job asks the cluster for (hydra/launcher=slurm)."""
+
+    partition: str | None
+    account: str | None
+    minutes: PositiveInt
+    stop_seconds: PositiveInt
+    max_requeues: Count
+    gpus_per_node: Count
+    cpus_per_node: PositiveInt
+    memory_gib: PositiveInt | None
+    max_jobs: PositiveInt
+    setup: tuple[str, ...]
+    options: dict[str, bool | int | str]
+
+
 class LaunchConfig(Part):
-    """Processes on this machine."""
+    """Processes, machines, and what a cluster is asked for."""
 
     num_processes: PositiveInt
+    num_nodes: PositiveInt
+    rendezvous: str | None
     threads_per_process: PositiveInt | None
+    slurm: SlurmConfig
+
+    @property
+    def num_ranks(self) -> int:
+        """Over all machines."""
+        return self.num_processes * self.num_nodes
+
+    @field_validator("rendezvous")
+    @classmethod
+    def _names_host_and_port(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}", value):
+            raise ValueError("must be host:port; such as node1:29500")
+        return value

@@ -54,6 +54,11 @@ def _parse(text: str, path: Path, *, line: int) -> object:
             f"dataset.path: must be a JSON list or one JSON object a line, got {path.name} with {error.msg} at {place};"
             " mend the file or fetch it again"
         ) from None
+    except (RecursionError, ValueError) as error:  # a thousand brackets, a number of 5000 digits
+        raise UserError(
+            f"dataset.path: must be JSON of ordinary depth and numbers, got {path.name} with {error} "
+            f"from line {line} on; mend the file or fetch it again"
+        ) from None
 
 
 def _parquet_objects(path: Path) -> Iterator[tuple[int, object]]:
@@ -63,7 +68,8 @@ def _parquet_objects(path: Path) -> Iterator[tuple[int, object]]:
     try:
         batches = parquet.ParquetFile(path).iter_batches()
         yield from enumerate((fields for batch in batches for fields in batch.to_pylist()), start=1)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # ValueError: text that is no UTF-8
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"dataset.path: must be a readable Parquet file, got {path} ({error}); fetch it again"
+            f"dataset.path: must be a readable Parquet file, got {path} ({reason}); fetch it again"
         ) from None

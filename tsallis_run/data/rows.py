@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -94,7 +95,7 @@ class Row:
 
     def _get(self, name: str) -> object:
         if name not in self.fields:
-            keys = ", ".join(map(str, self.fields)) or "none"
+            keys = _cut(", ".join(map(str, self.fields))) or "none"
             raise self.fault(f"lacks the field '{self.within}{name}' of the official schema (got keys {keys})")
         return self.fields[name]
 
@@ -128,6 +129,11 @@ class Row:
         return replace(self, fields=value, within=f"{self.within}{name}.")
 
     def _wrong(self, name: str, kind: str, value: object) -> UserError:
-        shown = ascii(value)
-        shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}..."
-        return self.fault(f"must hold {kind} in '{self.within}{name}', got {shown}")
+        shown = ascii(value) if isinstance(value, str) else reprlib.repr(value)
+        return self.fault(f"must hold {kind} in '{self.within}{name}', got {_cut(shown)}")
+
+
+def _cut(text: str) -> str:
+    """In one line, of what a terminal can show."""
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}..."

@@ -98,6 +98,8 @@ def _reason_to_leave_out(draft: Draft, row: Row, config: RowsConfig) -> str | No
     cap = config.max_context_chars
     if draft.unusable:
         return draft.unusable
+    if not draft.question.strip():
+        return "empty question"
     if not normal_form(draft.answers[0]):
         if config.empty_gold == "error":
             raise UserError(

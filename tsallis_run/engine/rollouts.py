@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from tsallis_run.config import RolloutConfig
 from tsallis_run.prompts import ChatFormat
-from tsallis_run.types import Answer, Completion, CompletionRequest, Engine, Group, Prompt, Rollout
+from tsallis_run.types import Answer, Completion, CompletionRequest, Engine, EngineError, Group, Prompt, Rollout
+
+ROUNDING_NATS = 1e-3
+"""How far above 0 the log of a probability near 1 may come out."""
 
 
 def sample_groups(
@@ -32,13 +36,41 @@ def sample_groups(
         for prompt, row in zip(prompts, seeds, strict=True)
         for seed in row
     ]
-    rationales = engine.complete(requests)
+    rationales = _completed(engine, requests)
     rollouts = [_rollout(completion, format, engine.policy_version) for completion in rationales]
     if answers:
         rollouts = _with_answers(engine, requests, rollouts, format, config)
     return [
         Group(prompt, tuple(rollouts[i * num_rollouts : (i + 1) * num_rollouts])) for i, prompt in enumerate(prompts)
     ]
+
+
+def _completed(engine: Engine, requests: Sequence[CompletionRequest]) -> list[Completion]:
+    """One whole completion a request; an engine that failed is asked once more.
+
+    Raises:
+        EngineError: where it failed twice.
+    """
+    try:
+        return _whole(engine.complete(requests), requests)
+    except EngineError:
+        engine.reset_cache()
+        return _whole(engine.complete(requests), requests)
+
+
+def _whole(completions: list[Completion], requests: Sequence[CompletionRequest]) -> list[Completion]:
+    if len(completions) != len(requests):
+        raise EngineError(f"the engine returned {len(completions)} completions to {len(requests)} requests")
+    for completion, request in zip(completions, requests, strict=True):
+        num_tokens, num_log_probs = len(completion.ids), len(completion.log_probs)
+        if not 0 < num_tokens <= request.max_tokens or num_tokens != num_log_probs:
+            raise EngineError(
+                f"the engine returned {num_tokens} tokens with {num_log_probs} log-probs where "
+                f"1 to {request.max_tokens} were asked for"
+            )
+        if not all(math.isfinite(value) and value <= ROUNDING_NATS for value in completion.log_probs):
+            raise EngineError(f"the engine returned log-probs that are no log-probs: {completion.log_probs[:8]}")
+    return completions
 
 
 def _rollout(completion: Completion, format: ChatFormat, policy_version: int) -> Rollout:
@@ -62,15 +94,16 @@ def _with_answers(
         )
         for request, rollout in zip(asked, rollouts, strict=True)
     ]
-    completions = engine.complete(requests)
+    completions = _completed(engine, requests)
     return [
-        replace(rollout, answer=_answer(completion.ids, format))
+        replace(rollout, answer=_answer(completion, format))
         for rollout, completion in zip(rollouts, completions, strict=True)
     ]
 
 
-def _answer(ids: tuple[int, ...], format: ChatFormat) -> Answer:
-    return Answer(ids, format.decode(ids), ended=bool(ids) and ids[-1] == format.end_id)
+def _answer(completion: Completion, format: ChatFormat) -> Answer:
+    ids = completion.ids
+    return Answer(ids, completion.log_probs, format.decode(ids), ended=bool(ids) and ids[-1] == format.end_id)
 
 
 def _seed(stream: str, example_id: str, index: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsallis_run.engine.weights import check_complete
-from tsallis_run.types import Completion, CompletionRequest
+from tsallis_run.types import Completion, CompletionRequest, EngineError
 
 ROWS_PER_BATCH = 64
 
@@ -37,7 +37,10 @@ class TransformersEngine:
         done: dict[int, Completion] = {}
         for start in range(0, len(order), ROWS_PER_BATCH):
             rows = order[start : start + ROWS_PER_BATCH]
-            done |= zip(rows, self._sample([requests[i] for i in rows]), strict=True)
+            try:
+                done |= zip(rows, self._sample([requests[i] for i in rows]), strict=True)
+            except RuntimeError as error:  # out of memory, say
+                raise EngineError(f"the model failed: {error}") from error
         return [done[i] for i in range(len(requests))]
 
     @torch.no_grad()
@@ -100,6 +103,12 @@ class TransformersEngine:
 
     def reset_cache(self) -> None:
         """Nothing is cached between calls."""
+
+    def sleep(self) -> None:
+        """It keeps its memory: a reference is small."""
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 def _is_done(ids: Sequence[int], request: CompletionRequest) -> bool:

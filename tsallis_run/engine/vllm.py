@@ -1,4 +1,4 @@
-"""vLLM in the training process: the only file that imports it."""
+"""vLLM in the training process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
-from tsallis_run.config import RolloutConfig
+from tsallis_run.config import VllmRollout
+from tsallis_run.engine.time_limit import time_limit
+from tsallis_run.engine.vllm_settings import (
+    SCORING_SETTINGS,
+    environment_settings,
+    keep_linears_plain,
+    model_settings,
+    sampling_settings,
+)
 from tsallis_run.engine.weights import check_complete
-from tsallis_run.types import Completion, CompletionRequest
-
-TOKENS_PER_ENGINE_STEP = 4096
-"""On CPU machines: enough prompts at once to keep the cores busy, few enough for a small cache."""
+from tsallis_run.types import Completion, CompletionRequest, EngineError
 
 
 class VllmEngine:
@@ -26,62 +32,53 @@ class VllmEngine:
     """
 
     def __init__(
-        self, folder: Path, config: RolloutConfig, *, dtype: str, max_length_tokens: int, trust_remote_code: bool
+        self, folder: Path, config: VllmRollout, *, dtype: str, max_length_tokens: int, trust_remote_code: bool
     ) -> None:
         on_gpu = torch.cuda.is_available()
-        _set_environment(config, on_gpu=on_gpu)
+        for name, value in environment_settings(config, on_gpu=on_gpu).items():
+            os.environ.setdefault(name, value)
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # here: weights are handed over in memory
         from vllm import LLM
 
-        cpu_settings: dict[str, Any] = {}
         if not on_gpu:
-            _keep_linears_plain()
-            cpu_settings = _without_cut_prefills(max_length_tokens)
+            keep_linears_plain()
         self.policy_version = -1
-        self._llm = LLM(
-            model=str(folder),
-            load_format="dummy",
+        self._sleeps = on_gpu and config.sleep
+        self._asleep = False
+        self._timeout_seconds = config.timeout_seconds
+        self._team = Team(config.tensor_parallel_size)
+        settings = model_settings(
+            folder,
+            config,
             dtype=dtype,
-            generation_config="vllm",
-            tensor_parallel_size=config.tensor_parallel_size,
-            gpu_memory_utilization=config.gpu_memory_utilization,
-            max_model_len=max_length_tokens,
-            block_size=config.block_size,
-            enforce_eager=not on_gpu,
-            enable_prefix_caching=True,
+            max_length_tokens=max_length_tokens,
             trust_remote_code=trust_remote_code,
-            **cpu_settings,
+            on_gpu=on_gpu,
         )
+        self._llm = LLM(
+            **settings,
+            distributed_executor_backend="external_launcher" if self._team.num_ranks > 1 else None,
+            enable_sleep_mode=self._sleeps,
+        )
+        if on_gpu:
+            own, taken = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.current_device()
+            assert own == taken, f"rank {own} of this machine must keep its GPU, vLLM took GPU {taken}"
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
         """Samples from p itself: temperature 1, no truncation of the distribution, no penalty."""
-        from vllm import SamplingParams, TokensPrompt
+        from vllm import SamplingParams
 
-        parameters = [
-            SamplingParams(
-                temperature=1.0,
-                top_p=1.0,
-                top_k=-1,
-                min_p=0.0,
-                repetition_penalty=1.0,
-                max_tokens=request.max_tokens,
-                stop_token_ids=list(request.stop_ids),
-                ignore_eos=True,  # a model may list several end tokens; ours are the stop ids
-                seed=request.seed,
-                logprobs=0,
-                detokenize=False,
-            )
-            for request in requests
-        ]
-        prompts = [TokensPrompt(prompt_token_ids=list(request.prompt_ids)) for request in requests]
-        outputs = self._llm.generate(prompts, parameters, use_tqdm=False)
-        return [_completion(output.outputs[0]) for output in outputs]
+        asked, own = self._team.together(requests)
+        parameters = [SamplingParams(**sampling_settings(request), detokenize=False) for request in asked]
+        outputs = self._generate([request.prompt_ids for request in asked], parameters)
+        return [_completion(output.outputs[0]) for output in outputs[own]]
 
     def score(self, ids: Sequence[int]) -> list[float]:
         """log p(ids[t] | ids[:t]) for t >= 1; prompt log-probs are never served from the prefix cache."""
-        from vllm import SamplingParams, TokensPrompt
+        from vllm import SamplingParams
 
-        parameters = SamplingParams(max_tokens=1, prompt_logprobs=0, ignore_eos=True, detokenize=False)
-        (output,) = self._llm.generate([TokensPrompt(prompt_token_ids=list(ids))], parameters, use_tqdm=False)
+        parameters = SamplingParams(**SCORING_SETTINGS, detokenize=False)
+        (output,) = self._generate([ids], [parameters])
         rows = output.prompt_logprobs
         assert rows is not None, "prompt_logprobs was asked for"
         return [row[token].logprob for row, token in zip(rows[1:], ids[1:], strict=True) if row is not None]
@@ -93,6 +90,9 @@ class VllmEngine:
             loaded = model.load_weights(weights)
             check_complete((name for name, _ in model.named_parameters()), loaded)
 
+        if self._asleep:
+            self._llm.wake_up()
+            self._asleep = False
         self._llm.apply_model(load)
         self.reset_cache()
         self.policy_version = version
@@ -102,32 +102,51 @@ class VllmEngine:
         done = self._llm.reset_prefix_cache()
         assert done, "a prefix cache is reset between requests, never while one runs"
 
+    def sleep(self) -> None:
+        """Gives the GPU's memory back, weights and KV cache: the next `load_weights` brings new weights."""
+        if self._sleeps and not self._asleep:
+            self._llm.sleep(level=2)
+            self._asleep = True
+            self.policy_version = -1
 
-def _set_environment(config: RolloutConfig, *, on_gpu: bool) -> None:
-    settings = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are handed over in memory
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR",
-    }
-    if not on_gpu:
-        settings |= {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
+    def close(self) -> None:
+        """It ends with this process."""
+
+    def _generate(self, prompts: Sequence[Sequence[int]], parameters: Sequence[Any]) -> list[Any]:
+        from vllm import TokensPrompt
+
+        asked = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
+        try:
+            with time_limit(self._timeout_seconds):
+                outputs: list[Any] = self._llm.generate(asked, list(parameters), use_tqdm=False)
+        except Exception as error:  # whatever breaks inside, its requests must not stay behind
+            engine = self._llm.llm_engine
+            engine.abort_request(list(engine.output_processor.request_states), internal=True)
+            raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
+        return outputs
 
 
-def _keep_linears_plain() -> None:
-    """oneDNN pre-packs CPU linears into copies that a later load_weights would not reach."""
-    from vllm import _custom_ops
+class Team:
+    """The ranks that share one engine, tensor-parallel: each brings requests, all run them all, each takes its own."""
 
-    _custom_ops._supports_onednn = False
+    def __init__(self, size: int) -> None:
+        self.num_ranks = dist.get_world_size() if dist.is_initialized() else 1
+        self._group: Any = None
+        if size > 1:
+            firsts = range(0, self.num_ranks, size)
+            self._group, _ = dist.new_subgroups_by_enumeration(
+                [list(range(first, first + size)) for first in firsts], backend="gloo"
+            )
 
-
-def _without_cut_prefills(max_length_tokens: int) -> dict[str, Any]:
-    """A prompt cut over two engine steps rewinds its request's generator, which a CPU generator cannot."""
-    return {
-        "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(max_length_tokens, TOKENS_PER_ENGINE_STEP),
-    }
+    def together(self, requests: Sequence[CompletionRequest]) -> tuple[list[CompletionRequest], slice]:
+        """The requests of the whole team, and where this rank's are among them."""
+        if self._group is None:
+            return list(requests), slice(None)
+        parts: list[Any] = [None] * dist.get_world_size(self._group)
+        dist.all_gather_object(parts, list(requests), group=self._group)
+        own = dist.get_rank(self._group)
+        start = sum(len(part) for part in parts[:own])
+        return [request for part in parts for request in part], slice(start, start + len(requests))
 
 
 def _completion(output: Any) -> Completion:

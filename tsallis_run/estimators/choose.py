@@ -28,7 +28,8 @@ class Estimator(Protocol):
     ) -> Coefficients:
         """`generator` is the source of every random draw; most estimators need none.
 
-        `log_ratio` is the truncated importance ratio of the rationales; None where they need no correction.
+        `log_ratio` is the truncated importance ratio of what was sampled (the rationale, and the answer where the
+        signal is its reward), in nats; None where it needs no correction.
         """
         ...
 
@@ -78,7 +79,8 @@ def _reward(config: RewardConfig, q: Q | None) -> Estimator:
     exponent = 0.0 if q is None else q  # no other scale looks at it
 
     def estimate(signal: LogWeights, generator: torch.Generator, log_ratio: LogWeights | None) -> Coefficients:
-        assert log_ratio is None, "the ratio of a sampled answer is not known"
-        return reward(signal, q=exponent, baseline=config.baseline, scale=config.scale, epsilon=config.epsilon)
+        own = reward(signal, q=exponent, baseline=config.baseline, scale=config.scale, epsilon=config.epsilon)
+        ratio = torch.ones_like(signal) if log_ratio is None else log_ratio.exp()
+        return Coefficients(own.rationale * ratio, own.answer * ratio)
 
     return estimate

@@ -10,16 +10,18 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tsallis_run.config import ModelConfig
 from tsallis_run.policy import ranks
+from tsallis_run.policy.model_checks import check_folder, first_line
 from tsallis_run.types import UserError
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+CODE = "*.py"
+"""Fetched besides where the model's code is trusted."""
 
 
 def model_folder(config: ModelConfig, *, seed: int) -> Path:
@@ -30,17 +32,28 @@ def model_folder(config: ModelConfig, *, seed: int) -> Path:
     """
     if config.path is None:
         return _built(config, seed)
-    path = Path(config.path).expanduser()
+    path = _local(config.path)
     if path.is_file():
         return _from_gguf(path)
     if path.is_dir():
-        return _checked(path, config)
+        check_folder(path, config)
+        return path
     if config.path.count("/") != 1 or path.is_absolute():
         raise UserError(
             f"model.path: must be a folder, a GGUF file or a hub id (owner/name), "
             f"got {config.path!r}, which does not exist; check the path"
         )
     return _from_hub(config)
+
+
+def _local(given: str) -> Path:
+    """Where `given` would lie as a path; what is no name of a file lies nowhere."""
+    try:
+        path = Path(given).expanduser()
+        path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, ~nobody
+        return Path(os.devnull, "nowhere")
+    return path
 
 
 def _built(config: ModelConfig, seed: int) -> Path:
@@ -52,27 +65,14 @@ def _built(config: ModelConfig, seed: int) -> Path:
     return _cached(key, lambda folder: build_tiny(folder, architecture, seed=seed))
 
 
-def _checked(folder: Path, config: ModelConfig) -> Path:
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"model.path: must hold config.json, got {str(folder)!r} without one; "
-            "name a Hugging Face folder such as RUN/best"
-        )
-    if not any(folder.glob("model*.safetensors")):
-        raise UserError(
-            f"model.path: must hold model*.safetensors, got {str(folder)!r} without any; "
-            "save the model with safe serialization"
-        )
-    return folder
-
-
 def _from_hub(config: ModelConfig) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     assert config.path is not None
+    patterns = [*HUB_FILES, *([CODE] if config.trust_remote_code else [])]
     try:
-        return Path(snapshot_download(config.path, revision=config.revision, allow_patterns=list(HUB_FILES)))
+        folder = Path(snapshot_download(config.path, revision=config.revision, allow_patterns=patterns))
     except RepositoryNotFoundError:
         raise UserError(
             f"model.path: no such model on the hub: {config.path!r}; check the id, or log in if it is private"
@@ -85,6 +85,8 @@ def _from_hub(config: ModelConfig) -> Path:
             f"model.path: {config.path!r} is not in the local cache and the hub did not give it ({reason}); "
             "set model.path to a local folder"
         ) from None
+    check_folder(folder, config)
+    return folder
 
 
 def _from_package(package: str, wanted: str) -> Path:
@@ -107,9 +109,12 @@ def _from_gguf(file: Path) -> Path:
     key = f"{file.stem}-{_digest(f'{file.resolve()}:{state.st_size}:{state.st_mtime_ns}')}"
     try:
         return _cached(key, lambda folder: convert_gguf(file, folder))
-    except (ValueError, KeyError, IndexError, struct.error) as error:  # what its readers raise on a file cut short
+    except OSError:
+        raise
+    except Exception as error:  # a broken file raises whatever its readers happen to meet
         raise UserError(
-            f"model.path: must be a GGUF file of a causal language model, got {str(file)!r}: {error}"
+            f"model.path: must be a GGUF file of a causal language model, got {str(file)!r} "
+            f"({first_line(error)}); fetch it again"
         ) from None
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
+
+from tsallis_run.types import DiskError, EngineError, GaveUpError
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ def join() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     if "RANK" in os.environ:
+        _let_gloo_leave_the_machine()
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
@@ -44,7 +48,12 @@ def join() -> None:
 
 def check_size(expected: int) -> None:
     """Two ranks that each took a group of size 1 would train apart, with no error."""
-    assert size() == expected, f"{size()} processes joined, launch.num_processes is {expected}"
+    assert size() == expected, f"{size()} processes joined, {expected} were launched"
+
+
+def lost_contact(error: Exception) -> bool:
+    """True for a fault of the connection between ranks: most often another rank has died of a fault of its own."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def size() -> int:
@@ -52,9 +61,14 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def is_first() -> bool:
     """True on the rank that writes the records."""
-    return size() == 1 or dist.get_rank() == 0
+    return rank() == 0
 
 
 def share(items: S) -> S:
@@ -85,10 +99,46 @@ def total(value: float) -> float:
     return _reduced(value, dist.ReduceOp.SUM)
 
 
+def agreed(call: Callable[[], T]) -> T:
+    """What `call` returns here, once all ranks have succeeded: one that ended alone would leave the others waiting.
+
+    Raises:
+        GaveUpError: on every rank, where an engine failed on any.
+        DiskError: on every rank, where the disk failed any.
+    """
+    results: list[T] = []
+    faults: list[EngineError | OSError] = []
+    try:
+        results = [call()]
+    except (EngineError, OSError) as error:
+        faults = [error]
+    for fault in gathered(faults):
+        raise DiskError(str(fault)) if isinstance(fault, OSError) else GaveUpError(str(fault))
+    return results[0]
+
+
 def wait_for_all() -> None:
     """Returns once every rank is here."""
     if size() > 1:
         dist.barrier()
+
+
+def _let_gloo_leave_the_machine() -> None:
+    """Binds gloo to the network on which the ranks meet, where they are on several machines.
+
+    It would take the one of the host's name, which many systems give the loopback address.
+    """
+    import psutil  # type: ignore[import-untyped]
+
+    if os.environ.get("LOCAL_WORLD_SIZE") in (None, os.environ["WORLD_SIZE"]) or "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    family, kind, *_, meeting_place = socket.getaddrinfo(os.environ["MASTER_ADDR"], 1, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as one:
+        one.connect(meeting_place)  # sends nothing, but chooses the way
+        address = one.getsockname()[0]
+    for name, addresses in psutil.net_if_addrs().items():
+        if name != "lo" and address in {known.address for known in addresses}:
+            os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
 def _reduced(value: float, operation: Any) -> float:

@@ -86,10 +86,14 @@ def _opened(folder: Path, config: ModelConfig) -> Any:
             attn_implementation=config.attention,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are told below
             output_loading_info=True,
         )
     except Exception as error:  # a broken folder raises whatever its reader happens to meet
         raise _no_model(folder, str(error) or type(error).__name__) from None
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, wanted = mismatched[0]
+        raise _no_model(folder, f"{name} has the shape {tuple(found)}, its architecture {tuple(wanted)}")
     if missing := sorted(report["missing_keys"]):
         raise _no_model(folder, f"{len(missing)} weights are missing, {missing[0]} among them")
     return model

@@ -1,11 +1,10 @@
-"""The policy under DeepSpeed ZeRO: the only file that imports it."""
+"""The policy under DeepSpeed ZeRO: log-probs, backward and step over ranks."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,13 @@ from torch import Tensor
 
 from tsallis_run.config import OptimizerConfig, RunConfig
 from tsallis_run.loss import policy_loss
-from tsallis_run.policy import ranks
-from tsallis_run.policy.schedule import learning_rate_factor
+from tsallis_run.policy import ranks, zero_state
+from tsallis_run.policy.tensor_files import disk_faults
 from tsallis_run.policy.token_scorer import TokenScorer
 from tsallis_run.scoring import MicroBatch, empty_micro_batch
 
 NEVER = 10**12
 """Steps between DeepSpeed's own progress prints."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What must be alike between a checkpoint and the run that continues from it."""
-
-    model: str
-    """Architecture, number of weights, and a hash of their names and shapes."""
-    number_of_ranks: int
-    zero_stage: int
 
 
 class ZeroPolicy:
@@ -44,15 +33,10 @@ class ZeroPolicy:
         # Needed by no collective of ours, and compiled with g++ for a minute at the first start.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         ranks.join()
-        optimizer = _adamw(scorer, config.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, config.optimizer, config.total_steps)
-        )
         self.version = 0
-        self._engine: Any = deepspeed.initialize(
-            model=scorer, optimizer=optimizer, lr_scheduler=schedule, config=_settings(config)
-        )[0]
-        ranks.check_size(config.launch.num_processes)
+        self._adamw = _adamw(scorer, config.optimizer)
+        self._engine: Any = deepspeed.initialize(model=scorer, optimizer=self._adamw, config=_settings(config))[0]
+        ranks.check_size(config.launch.num_ranks)
 
     @property
     def device(self) -> torch.device:
@@ -60,18 +44,12 @@ class ZeroPolicy:
         return torch.device(self._engine.device)
 
     @property
-    def learning_rate(self) -> float:
-        """Of the next step."""
-        return float(self._engine.get_lr()[0])
-
-    @property
-    def layout(self) -> Layout:
-        """Of its checkpoints."""
+    def model(self) -> str:
+        """Architecture, number of weights, and a hash of their names and shapes."""
         shapes = {name: tuple(getattr(w, "ds_shape", w.shape)) for name, w in self.named_weights()}
         digest = hashlib.sha256(repr(sorted(shapes.items())).encode()).hexdigest()[:8]
         num_weights = sum(math.prod(shape) for shape in shapes.values())
-        model = f"{type(self._engine.module.model).__name__} with {num_weights:,} weights, {digest}"
-        return Layout(model, ranks.size(), self._engine.zero_optimization_stage())
+        return f"{type(self._engine.module.model).__name__} with {num_weights:,} weights, {digest}"
 
     @torch.no_grad()
     def log_probs(self, batches: Sequence[MicroBatch]) -> list[Tensor]:
@@ -91,7 +69,8 @@ class ZeroPolicy:
         Returns:
             The pseudo-loss of the global batch; None, and no gradient, where none of its coefficients is non-zero.
         """
-        if ranks.largest(max((float(c.abs().max()) for c in coefficients if len(c)), default=0.0)) == 0.0:
+        own = max((float(c.abs().max().nan_to_num(torch.inf)) for c in coefficients if len(c)), default=0.0)
+        if ranks.largest(own) == 0.0:
             return None
         padded = self._in_step(batches)
         weights = [*coefficients, *[torch.zeros(0)] * (len(padded) - len(batches))]
@@ -101,12 +80,27 @@ class ZeroPolicy:
         ]
         return ranks.total(sum(losses))
 
-    def step(self) -> float:
-        """Takes the optimizer step with the accumulated gradient; returns its global norm before clipping."""
-        grad_norm = self._norm_before_step()
+    def step(self, learning_rate: float) -> float:
+        """Takes the optimizer step with the accumulated gradient, and forgets it; returns its norm before clipping.
+
+        A gradient that is not finite on any rank is forgotten without a step: the norm is then not finite, and
+        weights, optimizer and `version` are what they were.
+        """
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        grad_norm = self._norm_at_stage_0()
+        if grad_norm is not None and not math.isfinite(grad_norm):
+            self._engine.zero_grad()
+            return grad_norm
         self._engine.step()
-        self.version += 1
+        self.version += int(self._engine.was_step_applied())
         return float(self._engine.get_global_grad_norm()) if grad_norm is None else grad_norm
+
+    @torch.no_grad()
+    def is_finite(self) -> bool:
+        """True on every rank where no weight is infinite or NaN on any."""
+        own = (getattr(weight, "ds_tensor", weight) for _, weight in self.named_weights())
+        return ranks.largest(float(not all(bool(part.isfinite().all()) for part in own))) == 0.0
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every distinct weight by its Hugging Face name, as DeepSpeed holds it: at stage 3 a part of it."""
@@ -119,21 +113,32 @@ class ZeroPolicy:
                 yield name, weight.detach()
 
     def save_model(self, folder: Path) -> None:
-        """Writes an ordinary Hugging Face folder (safetensors, config) from rank 0, gathered from any stage."""
+        """Writes an ordinary Hugging Face folder (safetensors, config) from rank 0, gathered from any stage.
+
+        Raises:
+            DiskError: on every rank, where it could not be written.
+        """
         state = {name: weight.cpu().clone() for name, weight in self.weights()}
-        if ranks.is_first():
-            self._engine.module.model.save_pretrained(folder, state_dict=state)
-        ranks.wait_for_all()
 
-    def save_state(self, folder: Path) -> None:
-        """Writes weights, optimizer and schedule of every rank."""
-        self._engine.save_checkpoint(str(folder), tag="zero", client_state={"version": self.version})
+        def write() -> None:
+            if ranks.is_first():
+                with disk_faults():
+                    self._engine.module.model.save_pretrained(folder, state_dict=state)
 
-    def load_state(self, folder: Path) -> None:
-        """Continues from what `save_state` wrote at the same number of ranks and ZeRO stage."""
-        path, client_state = self._engine.load_checkpoint(str(folder), tag="zero")
-        assert path is not None, f"no checkpoint in {folder}"
-        self.version = int(client_state["version"])
+        ranks.agreed(write)
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight and optimizer moment by name, whole on every rank, one at a time; see `zero_state`."""
+        yield from zero_state.gathered(self._engine, self.named_weights(), has_moments=self.version > 0)
+
+    def load_state(self, read: Callable[[str], Tensor], version: int) -> None:
+        """Continues behind `version` optimizer steps from what `state` gave at any ZeRO stage and number of ranks.
+
+        Args:
+            read: name of a weight or moment -> its value, whole.
+        """
+        zero_state.restore(self._engine, self.named_weights(), read, num_steps=version)
+        self.version = version
 
     def _in_step(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
         """All ranks run as many micro-batches as the busiest: ZeRO gathers and reduces inside each."""
@@ -149,12 +154,14 @@ class ZeroPolicy:
         self._engine.set_gradient_accumulation_boundary(last)
         log_probs = self._forward(batch)
         loss = policy_loss(log_probs, coefficients.to(log_probs), num_prompts=num_prompts)
+        if not torch.isfinite(loss):
+            loss = log_probs.sum() * torch.nan  # the gradient must say so too: it is what stops every rank's step
         self._engine.backward(loss * ranks.size())  # DeepSpeed averages over ranks, the loss is a sum
         return float(loss.detach())
 
-    def _norm_before_step(self) -> float | None:
-        """Stage 0 in float32 runs the bare optimizer, which keeps no norm; None elsewhere."""
-        if self._engine.zero_optimization() or self._engine.bfloat16_enabled():
+    def _norm_at_stage_0(self) -> float | None:
+        """Stage 0 runs the bare optimizer, which keeps no norm; None elsewhere, where DeepSpeed looks at it itself."""
+        if self._engine.zero_optimization():
             return None
         gradients = [p.grad for p in self._engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))

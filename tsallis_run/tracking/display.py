@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Literal, Protocol, runtime_checkable
@@ -38,6 +38,10 @@ SECONDS_PER_LINE = 10.0
 @runtime_checkable
 class Display(Protocol):
     """Shows a run."""
+
+    def recall(self, rows: Sequence[MetricsRow]) -> None:
+        """The run goes on behind these rows of an earlier start."""
+        ...
 
     def phase(self, name: str) -> None:
         """The run enters generate, score, backward, sync or evaluate."""
@@ -87,6 +91,9 @@ def _choose(mode: str, total_steps: int) -> Display:
 class SilentDisplay:
     """Shows nothing."""
 
+    def recall(self, rows: Sequence[MetricsRow]) -> None:
+        pass
+
     def phase(self, name: str) -> None:
         pass
 
@@ -112,6 +119,9 @@ class LiveDisplay:
         self._progress = Progress(total_steps)
         self._live = Live(console=console, get_renderable=self._region, refresh_per_second=REFRESHES_PER_SECOND)
         self._live.start()
+
+    def recall(self, rows: Sequence[MetricsRow]) -> None:
+        self._progress = self._progress.recalling(rows)
 
     def phase(self, name: str) -> None:
         self._progress = self._progress.in_phase(name)
@@ -147,6 +157,9 @@ class LineDisplay:
         self._clock = clock
         self._progress = Progress(total_steps)
         self._last_line: tuple[int, float] | None = None
+
+    def recall(self, rows: Sequence[MetricsRow]) -> None:
+        self._progress = self._progress.recalling(rows)
 
     def phase(self, name: str) -> None:
         self._progress = self._progress.in_phase(name)

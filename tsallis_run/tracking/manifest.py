@@ -9,9 +9,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from tsallis_run.tracking.records import RunFolder, write_atomically
+from tsallis_run.disk import write_atomically
+from tsallis_run.tracking.records import RunFolder
+from tsallis_run.types import UserError
 
 DISTRIBUTIONS = (
     "tsallis-run",
@@ -27,10 +31,19 @@ DISTRIBUTIONS = (
 """Whose versions are kept; vLLM's CPU build is a distribution of its own, and only one of the two is installed."""
 
 
-def write_manifest(folder: RunFolder, *, dataset_ids_hash: str) -> None:
-    """Writes versions, commit, machine, command and the hash of the dataset's ids."""
+def write_manifest(folder: RunFolder, *, dataset_ids_hash: str, step: int = 0) -> None:
+    """Writes what this start is made with; those before it move to `earlier_starts`, oldest first.
+
+    Args:
+        dataset_ids_hash: which examples there are.
+        step: steps that lie behind it.
+    """
+    before = read_manifest(folder)
+    earlier_starts = [*before.pop("earlier_starts", []), *([before] if before else [])]
     manifest = {
         "command": os.environ.get("TSALLIS_RUN_COMMAND") or shlex.join(sys.argv),
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "step": step,
         "python": platform.python_version(),
         "versions": _versions(),
         "commit": _commit(),
@@ -38,8 +51,26 @@ def write_manifest(folder: RunFolder, *, dataset_ids_hash: str) -> None:
         "num_cpus": os.cpu_count(),
         "gpus": _gpu_names(),
         "dataset_ids_hash": dataset_ids_hash,
+        "earlier_starts": earlier_starts,
     }
     write_atomically(folder.manifest, json.dumps(manifest, indent=2) + "\n")
+
+
+def read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """What the newest start was made with; {} before the first.
+
+    Raises:
+        UserError: where it is no JSON object.
+    """
+    if not folder.manifest.is_file():
+        return {}
+    try:
+        data = json.loads(folder.manifest.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder.manifest}: must be a JSON object, got {error}; remove it") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{folder.manifest}: must be a JSON object, got {type(data).__name__}; remove it")
+    return data
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from tsallis_run.tracking.records import MetricsRow
@@ -41,6 +41,13 @@ class Progress:
         """A step was taken."""
         start = self.pace_start or (int(row["step"]), now_seconds)
         return replace(self, train=row, pace_start=start)
+
+    def recalling(self, rows: Iterable[MetricsRow]) -> Progress:
+        """The run goes on behind these rows; its pace is that of this start alone."""
+        progress = self
+        for row in rows:
+            progress = replace(progress, train=row) if row["split"] == "train" else progress.after_evaluation(row)
+        return progress
 
     def after_evaluation(self, row: MetricsRow) -> Progress:
         """The policy was evaluated; only validation counts for first, last and best."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tsallis_run.disk import flush, write_atomically
 from tsallis_run.types import UserError
 
 if TYPE_CHECKING:
@@ -32,24 +33,15 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: tsallis_run.config.RunConfig) -> RunFolder:
-        """Makes the folder and writes the resolved configuration into it.
-
-        A run that ended before its first record (a mistake in the dataset, say) is written over.
+        """Makes the folder and writes the resolved configuration into it; an earlier end is none any more.
 
         Raises:
-            UserError: where another run lies there already, whose records would be mixed with this one's, or where
-                nothing can be written.
+            UserError: where nothing can be written.
         """
         folder = cls(path)
-        if folder.config_yaml.exists() and any(
-            record.exists() for record in (folder.metrics, folder.results, folder.checkpoints)
-        ):
-            raise UserError(
-                f"output_dir: must be a folder without a run in it, got {path}; "
-                f"choose another, or continue that run with resume={path}"
-            )
         try:
             path.mkdir(parents=True, exist_ok=True)
+            folder.results.unlink(missing_ok=True)
             write_atomically(folder.config_yaml, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         except OSError as error:
             raise UserError(f"output_dir: must be a folder that can be written, got {path}: {error.strerror}") from None
@@ -76,6 +68,11 @@ class RunFolder:
         return self.path / "rollouts"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files, one for each start."""
+        return self.path / "tensorboard"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of resumable states, one folder a step."""
         return self.path / "checkpoints"
@@ -94,6 +91,23 @@ class RunFolder:
         """True where a run left its configuration or its results."""
         return self.config_yaml.is_file() or self.results.is_file()
 
+    @property
+    def bad_batches(self) -> Path:
+        """The folder of batches whose step was left out."""
+        return self.path / "bad-batches"
+
+    def holds_records(self) -> bool:
+        """True where a run got as far as its first record: what began in the folder goes on there, or nothing does.
+
+        A run that ended before (a mistake in its dataset, say) leaves the folder to the corrected command.
+        """
+        has_rows = self.metrics.is_file() and self.metrics.stat().st_size > 0
+        return has_rows or self.checkpoints.exists() or self.is_finished()
+
+    def is_finished(self) -> bool:
+        """True where results.json says so."""
+        return self.results.is_file() and read_results(self).status == "finished"
+
     def read_config(self) -> dict[str, Any]:
         """config.yaml as plain data, ready for `tsallis_run.config.validate`.
 
@@ -102,7 +116,7 @@ class RunFolder:
         """
         try:
             data = yaml.safe_load(self.config_yaml.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(f"{self.config_yaml}: must be YAML, got {str(error).splitlines()[0]}") from None
         if not isinstance(data, dict):
             raise UserError(f"{self.config_yaml}: must hold a mapping, got {type(data).__name__}")
@@ -128,12 +142,19 @@ class MetricsFile:
             assert finite, f"step {row['step']}: {row['split']} {name} must be finite, got {value}"
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+        flush(self._path)
 
-    def rewind(self, step: int) -> None:
-        """Forgets the rows behind `step`, and the test, which names an earlier step: a resumed run writes them anew."""
-        if self._path.exists():
-            rows = [row for row in read_rows(self._path) if int(row["step"]) <= step and row["split"] != "test"]
-            write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+    def rewind(self, step: int, validated_step: int) -> list[MetricsRow]:
+        """Forgets what a run writes anew that goes on behind `step`, and returns what is left.
+
+        That is every later training row, every validation behind `validated_step`, and the test.
+        """
+        newest = {"train": step, "validation": validated_step}
+        rows = read_rows(self._path) if self._path.exists() else []
+        kept = [row for row in rows if row["split"] in newest and int(row["step"]) <= newest[str(row["split"])]]
+        if kept != rows:
+            write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        return kept
 
 
 def read_rows(path: Path) -> list[MetricsRow]:
@@ -147,13 +168,16 @@ def read_rows(path: Path) -> list[MetricsRow]:
 
 def _complete_lines(path: Path) -> str:
     data = path.read_bytes()
-    return data[: data.rfind(b"\n") + 1].decode("utf-8")
+    try:
+        return data[: data.rfind(b"\n") + 1].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: must be UTF-8, got {error}") from None
 
 
 def _parse_row(path: Path, number: int, line: str) -> MetricsRow:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path}, line {number}: must be a JSON object, got {error}") from None
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: must be a JSON object, got {line[:60]}")
@@ -165,7 +189,7 @@ class Results:
     """results.json: how a run ended."""
 
     status: str
-    """finished, failed, or what else ended it."""
+    """finished, failed or stopped."""
     best_step: int | None
     """Step of the best validation maj@n; None without a validation."""
     estimator: str
@@ -179,6 +203,8 @@ class Results:
     """Of the best step: pass@1, pass@n and maj@n as fractions, each with `_low` and `_high`, and num_examples."""
     test: dict[str, float]
     """The same of the test split; empty where it was not reached."""
+    reason: str | None = None
+    """Why it failed, in one line; None of the others."""
 
     @classmethod
     def of(
@@ -189,6 +215,7 @@ class Results:
         best_step: int | None,
         validation: dict[str, float],
         test: dict[str, float],
+        reason: str | None = None,
     ) -> Results:
         """What `config` says of a run, with how it went."""
         return cls(
@@ -202,6 +229,7 @@ class Results:
             seed=config.seed,
             validation=validation,
             test=test,
+            reason=reason,
         )
 
 
@@ -219,14 +247,7 @@ def read_results(folder: RunFolder) -> Results:
     names = [field.name for field in dataclasses.fields(Results)]
     try:
         data = json.loads(folder.results.read_text(encoding="utf-8"))
-        return Results(**{name: data[name] for name in names})
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return Results(**{name: data[name] for name in names if name in data})
+    except (ValueError, TypeError, RecursionError) as error:
         fault = f"{type(error).__name__}: {error}"
         raise UserError(f"{folder.results}: must be a JSON object with {', '.join(names)}, got {fault}") from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` under a temporary name in the same folder and renames it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

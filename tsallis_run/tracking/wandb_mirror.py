@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tsallis_run.config import RunConfig, WandbConfig
+from tsallis_run.tracking.alarms import Alarm
+from tsallis_run.tracking.panels import PANELS, STEP, panel_values
 from tsallis_run.tracking.records import MetricsRow, RunFolder
+from tsallis_run.tracking.rollout_rows import RolloutRow
 from tsallis_run.types import UserError
 
 if TYPE_CHECKING:
     import wandb
 
-SPLITS = ("train", "validation", "test")
+SECTIONS = ("train", "validation", "test", *PANELS)
 FINISH_TIMEOUT_SECONDS = 120.0
 """W&B's own limit is none: without a network the end of an online run would wait for ever."""
 
@@ -67,13 +71,30 @@ class WandbMirror:
             self._run = _start(config, folder, run_id)
 
     def log(self, row: MetricsRow) -> None:
-        """Sends one row, its names behind its split: `maj@16` of validation becomes `validation/maj@16`."""
+        """Sends one row, its names behind their panel: `maj@16` of validation becomes `validation/maj@16`."""
         if self._run is None:
             return
-        values = {f"{row['split']}/{name}": value for name, value in row.items() if name not in ("step", "split")}
         with self._never_failing():
             # No step=: W&B drops a row whose step is behind the newest, as the test row's is. `step` is the axis.
-            self._run.log({**values, "step": row["step"]})
+            self._run.log({**panel_values(row), STEP: row[STEP]})
+
+    def rollouts(self, rows: Sequence[RolloutRow]) -> None:
+        """Sends the rollouts of one step and split as a table."""
+        if self._run is None:
+            return
+        with self._never_failing():
+            import wandb
+
+            columns = [field.name for field in dataclasses.fields(RolloutRow)]
+            data = [[_cell(getattr(row, column)) for column in columns] for row in rows]
+            self._run.log({f"rollouts/{rows[0].split}": wandb.Table(columns=columns, data=data), STEP: rows[0].step})
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Sends an alarm; W&B tells it by mail or chat where the user asks for that."""
+        if self._run is None:
+            return
+        with self._never_failing():
+            self._run.alert(alarm.headline, alarm.text)
 
     def finish(self, summary: MetricsRow, *, exit_code: int = 0) -> None:
         """Writes the summary and closes the run; `exit_code` other than 0 marks it as failed."""
@@ -98,6 +119,11 @@ class WandbMirror:
             self._warn(f"W&B mirror stopped ({fault}); the run goes on, metrics.jsonl has every row")
 
 
+def _cell(value: str | float | int | Sequence[str] | None) -> str | float | int | None:
+    """A table's columns hold text, numbers and truth values alone."""
+    return value if value is None or isinstance(value, str | float | int) else " | ".join(value)
+
+
 def _start(config: RunConfig, folder: RunFolder, run_id: str) -> wandb.Run:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
@@ -106,7 +132,7 @@ def _start(config: RunConfig, folder: RunFolder, run_id: str) -> wandb.Run:
     run = wandb.init(
         dir=folder.path,
         id=run_id,
-        name=_run_name(config),
+        name=config.tracker.wandb.name or _run_name(config),
         # Offline, W&B knows nothing of the earlier run and would only warn.
         resume="allow" if online else None,
         mode=config.tracker.wandb.mode,
@@ -117,8 +143,8 @@ def _start(config: RunConfig, folder: RunFolder, run_id: str) -> wandb.Run:
         config=config.model_dump(mode="json"),
         settings=_quiet_settings(),
     )
-    for split in SPLITS:
-        run.define_metric(f"{split}/*", step_metric="step")
+    for section in SECTIONS:
+        run.define_metric(f"{section}/*", step_metric=STEP)
     return run
 
 
