@@ -52,6 +52,13 @@ def test_what_a_run_computes_may_not(override: str, key: str) -> None:
     assert changed(override) == [key]
 
 
+def test_circumstances_leave_the_identity_alone_and_meaning_does_not() -> None:
+    plain = run_config().identity
+    circumstances = ("tracker.rollouts_every_steps=7", "launch.num_processes=2", "checkpoint.keep=5", "force=true")
+    assert run_config(*circumstances, "output_dir=elsewhere", "resume=there").identity == plain
+    assert len({plain, run_config("q=0.5").identity, run_config("zero=stage3").identity}) == 3
+
+
 def test_more_steps_are_another_run_where_the_schedule_ends_with_them() -> None:
     assert changed("num_steps=401", before=("optimizer.schedule=cosine",)) == ["num_steps"]
 

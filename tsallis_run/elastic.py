@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import psutil  # type: ignore[import-untyped]  # here: a second signal would meet a half-finished import in the handler
+
 from tsallis_run.nodes import Node
 from tsallis_run.processes import STOP_SIGNALS, exit_status
 from tsallis_run.types import ExitStatus
@@ -60,8 +62,6 @@ def _pass_stop_signals_on() -> list[signal.Signals]:
     told: list[signal.Signals] = []
 
     def tell_ranks(number: int, _frame: FrameType | None) -> None:
-        import psutil  # type: ignore[import-untyped]
-
         ranks = psutil.Process().children()
         if not ranks:
             sys.exit(ExitStatus.STOPPED)

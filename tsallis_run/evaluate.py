@@ -129,7 +129,9 @@ def evaluate_run(config: RunConfig, folder: RunFolder) -> int:
         if ranks.is_first():
             row: dict[str, float | int | str] = {"step": 0, "split": "test", **metrics}
             write_manifest(folder, dataset_ids_hash=inputs.ids_hash)
-            MetricsFile(folder.metrics).log(row)
+            record = MetricsFile(folder.metrics)
+            record.rewind(-1, -1)  # of an evaluation that was cut off, or of another that was forced here
+            record.log(row)
             write_rows(folder, list(evaluated_rollouts(evaluation, "test", 0, config, inputs.format)))
             write_results(folder, Results.of(config, status="finished", best_step=0, validation={}, test=metrics))
             display.evaluation_row(row)

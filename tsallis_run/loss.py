@@ -14,9 +14,9 @@ def policy_loss(
 ) -> Float[Tensor, ""]:
     """Returns the pseudo-loss whose gradient is the estimator's: -sum c_t log p_t / num_prompts.
 
-    Every rollout was written by the very weights it trains and the batch makes one optimizer step, so the
-    ratio p/p_behaviour is identically 1 and so is its clipped form: the score-function gradient alone is
-    exact, for GRPO too. There is no KL term.
+    A batch makes one optimizer step. On-policy the ratio p/p_behaviour is identically 1 and so is its clipped form: the
+    score-function gradient alone is exact, for GRPO too. Rollouts of older weights bring their truncated ratio, a
+    constant, in the coefficients. There is no KL term.
 
     Args:
         log_probs: log p of each scored token, in nats, attached to the graph.

@@ -192,6 +192,20 @@ def test_a_policy_goes_on_at_another_zero_stage(before: int, behind: int) -> Non
     assert all((ours[name] - theirs[name]).norm() <= 1e-5 * ours[name].norm() for name in ours)
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_step_is_as_long_as_the_learning_rate_it_is_given(stage: int) -> None:
+    fresh = policy(run_config(f"zero=stage{stage}"))
+    places = [whole_weights(fresh)]
+    for learning_rate in (0.0, 1e-3):
+        accumulate(fresh, max_tokens=4096)
+        fresh.step(learning_rate)
+        places.append(whole_weights(fresh))
+    start, still, moved = places
+    assert torch.equal(start, still)
+    # Behind two steps with the same gradient Adam's corrected moments are g and g^2: a step of lr * sign(g).
+    assert (moved - still).abs().max().item() == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_a_policy_that_took_no_step_is_restored_without_moments() -> None:
     first, second = policy(run_config("zero=stage2")), policy(run_config("zero=stage3"))
     assert all(name.startswith("weight/") for name in state(first))

@@ -80,6 +80,20 @@ def test_each_evaluation_has_a_line_that_compares_it_with_first_and_best():
     ]
 
 
+def test_a_resumed_run_compares_with_what_it_had_reached_before():
+    lines = []
+    display = LineDisplay(lines.append, 300, Clock())
+    display.recall([validation_row(0, 0.1), train_row(50), validation_row(50, 0.4)])
+    display.evaluation_row(validation_row(100, 0.25))
+    assert lines[0].endswith("first 0.100, best 0.400 (step 50)")
+
+
+def test_a_resumed_run_shows_at_once_how_far_it_is(capsys):
+    with open_display("live", 300) as display:
+        display.recall([train_row(120), validation_row(120, 0.4)])
+    assert "step 120/300" in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+
 def test_plain_lines_hold_no_control_character(capsys):
     with open_display("lines", 300) as display:
         display.note("\x1b[31mred\x1b[0m, a bell \a, a return \r and a tab \t\nsecond line")

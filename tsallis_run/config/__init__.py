@@ -1,7 +1,7 @@
 """The validated configuration.
 
-Every default value lives in conf/*.yaml; Python holds types and ranges (`sections`, `estimator`, `q`) and rules
-across fields (`rules`).
+Every default value lives in conf/*.yaml; Python holds types and ranges (`sections`, `rollout`, `estimator`, `q`) and
+rules across fields (`rules`).
 `RunConfig` is frozen, a key it does not know is an error, and nothing behind it sees Hydra or OmegaConf.
 """
 
@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from tsallis_run.config.estimator import EstimatorConfig, GarlConfig, PaftConfig, RewardConfig
 from tsallis_run.config.q import QSchedule
+from tsallis_run.config.rollout import (
+    RolloutConfig,
+    RolloutPart,
+    TransformersRollout,
+    VllmPart,
+    VllmRollout,
+    VllmServerRollout,
+)
 from tsallis_run.config.run import CIRCUMSTANCES, RunConfig
 from tsallis_run.config.sections import (
     Architecture,
@@ -22,13 +30,7 @@ from tsallis_run.config.sections import (
     MultiHopConfig,
     OptimizerConfig,
     ReversalConfig,
-    RolloutConfig,
-    RolloutPart,
     RowsConfig,
-    TransformersRollout,
-    VllmPart,
-    VllmRollout,
-    VllmServerRollout,
     WandbConfig,
 )
 from tsallis_run.config.validation import validate

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tsallis_run.config.sections import Fraction, Part, PositiveFloat, PositiveInt
+from tsallis_run.config.part import Fraction, Part, PositiveFloat, PositiveInt
 
 
 class EstimatorPart(Part):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Tag
 
-from tsallis_run.config.sections import Fraction, Part, PositiveInt
+from tsallis_run.config.part import Fraction, Part, PositiveInt
 from tsallis_run.types import schedule_label
 
 

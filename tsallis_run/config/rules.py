@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from tsallis_run.config.estimator import GarlConfig, RewardConfig
 from tsallis_run.config.q import QSchedule
+from tsallis_run.config.rollout import VllmRollout, VllmServerRollout
 from tsallis_run.config.run import RunConfig
-from tsallis_run.config.sections import VllmRollout, VllmServerRollout
 
 Rule = Callable[[RunConfig], str | None]
 

@@ -11,20 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from tsallis_run.config.estimator import EstimatorConfig, RewardConfig
+from tsallis_run.config.part import Count, Fraction, Part, PositiveInt
 from tsallis_run.config.q import QSchedule, TsallisQ
+from tsallis_run.config.rollout import RolloutConfig
 from tsallis_run.config.sections import (
     CheckpointConfig,
-    Count,
     DatasetConfig,
     EvaluationConfig,
-    Fraction,
     LaunchConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
-    Part,
-    PositiveInt,
-    RolloutConfig,
     StartConfig,
     TrackerConfig,
     ZeroConfig,

@@ -4,37 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tsallis_run.config.server_url import ServerUrl, is_loopback
-
-LARGEST = 2**63 - 1
-"""What the integers of torch and of a clock can hold."""
-
-
-def _no_truth_value(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-Number = BeforeValidator(_no_truth_value)
-"""Refuses true and false, which Python takes for 1 and 0."""
-
-PositiveInt = Annotated[int, Number, Field(ge=1, le=LARGEST)]
-Count = Annotated[int, Number, Field(ge=0, le=LARGEST)]
-PositiveFloat = Annotated[float, Number, Field(gt=0)]
-Fraction = Annotated[float, Number, Field(ge=0, le=1)]
-Seconds = Annotated[float, Number, Field(gt=0, le=10**9)]
-"""No longer than a clock can wait: 30 years."""
-
-
-class Part(BaseModel):
-    """A section of the configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+from tsallis_run.config.part import Count, Number, Part, PositiveFloat, PositiveInt
 
 
 class Architecture(Part):
@@ -178,75 +152,6 @@ class LossConfig(Part):
     """How the loss is normalised beyond the mean over prompts."""
 
     length_normalization: Literal["none", "sequence", "token"]
-
-
-class ProbeTolerance(Part):
-    """Largest mean |engine - trainer| log-prob per token after a weight sync, by precision."""
-
-    float32: PositiveFloat
-    bfloat16: PositiveFloat
-
-
-class RolloutPart(Part):
-    """What every engine has: its budgets, its limits, and how its log-probs stand to the trainer's."""
-
-    max_rationale_tokens: PositiveInt
-    max_answer_tokens: PositiveInt
-    timeout_seconds: Seconds
-    max_restarts: Count
-    max_staleness: Annotated[int, Number, Field(ge=0, le=1)]
-    probe_tolerance_nats: ProbeTolerance
-    importance_correction: Literal["none", "sequence", "token"]
-    importance_limit: Annotated[float, Number, Field(ge=1)]
-
-
-class TransformersRollout(RolloutPart):
-    """The slow reference, in the training process."""
-
-    name: Literal["transformers"]
-
-
-class VllmPart(RolloutPart):
-    """What vLLM needs, wherever it runs."""
-
-    gpu_memory_utilization: Annotated[float, Number, Field(gt=0, le=1)]
-    tensor_parallel_size: PositiveInt
-    kv_cache_gib: PositiveInt
-    block_size: PositiveInt
-
-
-class VllmRollout(VllmPart):
-    """vLLM in the training process."""
-
-    name: Literal["vllm"]
-    sleep: bool
-
-
-class VllmServerRollout(VllmPart):
-    """vLLM's own servers, beside the training processes or on other machines."""
-
-    name: Literal["vllm_server"]
-    num_workers: PositiveInt
-    urls: tuple[ServerUrl, ...]
-    first_device: Count
-    trust_network: bool
-    weight_transfer: Literal["auto", "shared_memory", "nccl"]
-    start_timeout_seconds: Seconds
-    health_timeout_seconds: Seconds
-
-    @property
-    def urls_elsewhere(self) -> tuple[str, ...]:
-        """Those of servers that are not known to be on this machine."""
-        return tuple(url for url in self.urls if not is_loopback(url))
-
-    @property
-    def transfers_over_nccl(self) -> bool:
-        """False where the weights go through memory that trainer and workers share."""
-        wanted = self.weight_transfer
-        return wanted == "nccl" or (wanted == "auto" and bool(self.urls_elsewhere))
-
-
-RolloutConfig = Annotated[TransformersRollout | VllmRollout | VllmServerRollout, Field(discriminator="name")]
 
 
 class OptimizerConfig(Part):

@@ -11,9 +11,9 @@ from typing import Any, get_args
 from pydantic import Tag, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from tsallis_run.config.part import Part
 from tsallis_run.config.rules import broken_rules
 from tsallis_run.config.run import RunConfig, with_settled_q
-from tsallis_run.config.sections import Part
 from tsallis_run.types import UserError
 
 _SHOULD = re.compile(r"^(Input |\w+ )?should")

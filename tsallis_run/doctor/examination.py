@@ -159,7 +159,8 @@ def _smaller(parts: dict[str, float], config: RunConfig) -> str:
 def _sync(synced: trial.Synced, config: RunConfig) -> Finding:
     text = (
         f"weights reach the engine in {synced.seconds:.2f} s ({synced.first_seconds:.2f} s the first time); on the "
-        f"probe it is {synced.difference:.1e} nats a token from the trainer, {config.probe_tolerance_nats:g} are allowed"
+        f"probe it is {synced.difference:.1e} nats a token from the trainer, "
+        f"{config.probe_tolerance_nats:g} are allowed"
     )
     return Finding("sync", text)
 
