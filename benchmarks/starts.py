@@ -13,6 +13,7 @@ import sys
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tsallis_run import ranks
 from tsallis_run.batch import score
 from tsallis_run.cli import configuration_folder
 from tsallis_run.config import RunConfig, validate
@@ -21,7 +22,6 @@ from tsallis_run.engine.rollouts import sample_groups
 from tsallis_run.evaluate import grade
 from tsallis_run.inputs import read_inputs
 from tsallis_run.metrics import weight_diagnostics
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy

@@ -42,8 +42,8 @@ def measure(dtype: str, stage: int, depth: int) -> tuple[int, int]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from tsallis_run import ranks
     from tsallis_run.config import validate
-    from tsallis_run.policy import ranks
     from tsallis_run.policy.zero import _settings
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

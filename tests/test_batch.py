@@ -10,11 +10,11 @@ import torch
 from small import group, prompt, rollout, run_config
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.batch import RolloutNumbers, estimate, gather, numbers_of, plan_of, training_batches
 from tsallis_run.config import RunConfig
 from tsallis_run.diagnostics import diagnostics
 from tsallis_run.estimators import garl, grpo
-from tsallis_run.policy import ranks
 from tsallis_run.scoring import IN_RATIONALE, Scores
 from tsallis_run.types import Answer, Coefficients, Example, Group, Prompt, RationaleEnd, Rollout
 

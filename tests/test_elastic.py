@@ -16,7 +16,7 @@ JOINED = """
 import os, signal, sys
 from pathlib import Path
 from tsallis_run import launch
-from tsallis_run.policy import ranks
+from tsallis_run import ranks
 
 ranks.join()
 Path("ready-" + os.environ["RANK"]).touch()

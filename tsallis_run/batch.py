@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.estimators import supervised, truncated_log_ratio
 from tsallis_run.estimators.choose import Estimator, estimator_for
 from tsallis_run.estimators.q_schedule import q_at
 from tsallis_run.grading import deserves_reward
 from tsallis_run.loss import length_scale
-from tsallis_run.policy import ranks
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import (
     MicroBatch,

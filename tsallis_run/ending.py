@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
+from tsallis_run import ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.parts import Parts
-from tsallis_run.policy import ranks
 from tsallis_run.policy.checkpoint import Position
 from tsallis_run.tracking.records import Results, RunFolder, write_results
 from tsallis_run.types import DiskError, ExitStatus, GaveUpError

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from tsallis_run import ranks
 from tsallis_run.config import EvaluationConfig, RunConfig
 from tsallis_run.engine import build_engine
 from tsallis_run.engine.weights import folder_weights
 from tsallis_run.grading import is_right
 from tsallis_run.inputs import read_inputs
 from tsallis_run.metrics import bootstrap_interval, majority_vote, pass_at_k
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.prompts import ChatFormat
 from tsallis_run.sampler import Sampler

@@ -218,7 +218,7 @@ def _leave(error: Exception) -> NoReturn:
     One that lost contact to the others leaves the first word to the one that died: their launcher ends it meanwhile.
     Libraries that would tidy up at the end of Python might wait for the others, who wait for this rank's end.
     """
-    from tsallis_run.policy import ranks
+    from tsallis_run import ranks
 
     if ranks.lost_contact(error):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

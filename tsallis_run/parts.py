@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 
+from tsallis_run import ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.engine import build_engine
 from tsallis_run.inputs import Inputs, read_inputs
-from tsallis_run.policy import ranks
 from tsallis_run.policy.best import return_to_best
 from tsallis_run.policy.checkpoint import Checkpoint, Position, load_checkpoint, newest_checkpoint
 from tsallis_run.policy.model_folder import model_folder

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from tsallis_run import ranks
 from tsallis_run.batch import plan_of
 from tsallis_run.config import RunConfig
 from tsallis_run.data.order import batch_at
 from tsallis_run.engine.rollouts import sample_groups
 from tsallis_run.inputs import Inputs
-from tsallis_run.policy import ranks
 from tsallis_run.types import Engine, Group, Prompt
 
 

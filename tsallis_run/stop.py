@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-from tsallis_run.policy import ranks
+from tsallis_run import ranks
 from tsallis_run.processes import STOP_SIGNALS
 
 HELD_BACK = {signal.SIGUSR1, signal.SIGUSR2}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
+from tsallis_run import ranks
 from tsallis_run.batch import estimate, gather, numbers_of, plan_of, score, training_batches
 from tsallis_run.config import RunConfig
 from tsallis_run.diagnostics import diagnostics
@@ -14,7 +15,6 @@ from tsallis_run.ending import fail, fail_to_start, finish, record_crash, stoppe
 from tsallis_run.engine.weights import folder_weights
 from tsallis_run.evaluate import Evaluation, evaluate, evaluated_rollouts, evaluation_metrics
 from tsallis_run.parts import Parts, build
-from tsallis_run.policy import ranks
 from tsallis_run.policy.best import forget_best, save_best
 from tsallis_run.policy.checkpoint import Position, best_steps, save_checkpoint
 from tsallis_run.policy.schedule import learning_rate_at

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from tsallis_run.policy import ranks
+from tsallis_run import ranks
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import IN_RATIONALE, Span, Tree, micro_batches
 from tsallis_run.types import Engine, Prompt

@@ -14,9 +14,9 @@ from engine.fake_server import serve, usual_answer
 from small import run_config
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.config import VllmServerRollout
 from tsallis_run.engine.server.engine import VllmServerEngine
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.types import CompletionRequest, EngineError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from small import run_config
 
+from tsallis_run import ranks
 from tsallis_run.engine.transformers import TransformersEngine
 from tsallis_run.engine.vllm import VllmEngine
 from tsallis_run.engine.weights import folder_weights
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.types import CompletionRequest
 

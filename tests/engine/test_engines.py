@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 from small import run_config
 
+from tsallis_run import ranks
 from tsallis_run.engine.transformers import TransformersEngine
 from tsallis_run.engine.vllm import VllmEngine
 from tsallis_run.engine.weights import folder_weights
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.types import Completion, CompletionRequest, Engine, EngineError

@@ -11,8 +11,9 @@ from policy.test_zero import COEFFICIENTS, GROUPS, SHARES, full_gradient, policy
 from small import group, prompt, run_config
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.evaluate import evaluate, evaluation_metrics
-from tsallis_run.policy import ranks, token_scorer
+from tsallis_run.policy import token_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import MicroBatch, gold_answers, micro_batches, token_coefficients, trees
 from tsallis_run.types import Answer, Coefficients, Engine, Group, Prompt, RationaleEnd, Rollout

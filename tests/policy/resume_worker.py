@@ -11,7 +11,7 @@ from policy.test_zero import GROUPS
 from small import run_config
 from torch import Tensor
 
-from tsallis_run.policy import ranks
+from tsallis_run import ranks
 from tsallis_run.policy.checkpoint import Position, load_checkpoint, newest_checkpoint, save_checkpoint
 from tsallis_run.policy.zero import ZeroPolicy
 

@@ -6,13 +6,13 @@ from contextlib import closing
 
 import torch
 
+from tsallis_run import ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.doctor import machine, memory, trial
 from tsallis_run.doctor.findings import Finding, Findings, failure, mistake, warning
 from tsallis_run.doctor.machine import gib
 from tsallis_run.inputs import Inputs, read_inputs
 from tsallis_run.parts import Parts, build
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.tracking.display import open_display
 from tsallis_run.tracking.records import RunFolder

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import torch
 
+from tsallis_run import ranks
 from tsallis_run.batch import StepPlan, gather, numbers_of, plan_of, score
 from tsallis_run.config import RunConfig
 from tsallis_run.parts import Parts
-from tsallis_run.policy import ranks
 from tsallis_run.scoring import MicroBatch, gold_answers, micro_batches, sampled_answer, trees
 from tsallis_run.types import Group
 

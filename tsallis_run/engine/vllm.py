@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tsallis_run import ranks
 from tsallis_run.config import VllmRollout
 from tsallis_run.engine.time_limit import time_limit
 from tsallis_run.engine.vllm_settings import (
@@ -130,7 +131,7 @@ class Team:
     """The ranks that share one engine, tensor-parallel: each brings requests, all run them all, each takes its own."""
 
     def __init__(self, size: int) -> None:
-        self.num_ranks = dist.get_world_size() if dist.is_initialized() else 1
+        self.num_ranks = ranks.size()
         self._group: Any = None
         if size > 1:
             firsts = range(0, self.num_ranks, size)

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from tsallis_run import ranks
 from tsallis_run.disk import point, publish
-from tsallis_run.policy import ranks
 from tsallis_run.policy.tensor_files import check_tensors
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.types import DiskError

@@ -25,9 +25,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.disk import publish
-from tsallis_run.policy import ranks
 from tsallis_run.policy.random_state import save_random_state
 from tsallis_run.policy.tensor_files import check_tensors, disk_faults
 from tsallis_run.policy.zero import ZeroPolicy

@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tsallis_run import ranks
 from tsallis_run.config import ModelConfig
-from tsallis_run.policy import ranks
 from tsallis_run.policy.model_checks import check_folder, first_line
 from tsallis_run.types import UserError
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from tsallis_run import ranks
 from tsallis_run.config import ModelConfig
-from tsallis_run.policy import ranks
 from tsallis_run.types import UserError
 
 TOKENS_PER_CHUNK = 1024

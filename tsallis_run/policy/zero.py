@@ -12,9 +12,10 @@ import deepspeed
 import torch
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.config import OptimizerConfig, RunConfig
 from tsallis_run.loss import policy_loss
-from tsallis_run.policy import ranks, zero_state
+from tsallis_run.policy import zero_state
 from tsallis_run.policy.tensor_files import disk_faults
 from tsallis_run.policy.token_scorer import TokenScorer
 from tsallis_run.scoring import MicroBatch, empty_micro_batch

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from tsallis_run import ranks
 from tsallis_run.config import VllmServerRollout
 from tsallis_run.engine.server.client import Client
 from tsallis_run.engine.server.fleet import Fleet, GivenServers, own_workers
@@ -48,7 +48,7 @@ class VllmServerEngine:
             trust_remote_code=trust_remote_code,
             on_gpu=torch.cuda.is_available(),
         )
-        rank = dist.get_rank() if dist.is_initialized() else 0
+        rank = ranks.rank()
         self.policy_version = -1
         self._tolerance_nats = tolerance_nats
         self._fleet: Fleet = (
@@ -112,11 +112,7 @@ def _on_all_ranks(call: Callable[[], None]) -> None:
         call()
     except (EngineError, UserError) as error:
         fault = error
-    faults = [fault]
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        faults = faults * dist.get_world_size()
-        dist.all_gather_object(faults, fault)
-    for told in faults:
+    for told in ranks.gathered([fault]):
         if told is not None:
             raise told
 

@@ -7,7 +7,7 @@ from many_ranks import run_ranks
 from policy.rank_worker import SHARES_OF_MASS, STAGES
 from torch import Tensor
 
-from tsallis_run.policy import ranks
+from tsallis_run import ranks
 from tsallis_run.types import EngineError, GaveUpError
 
 ROUNDING = 1e-6
