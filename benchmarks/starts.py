@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tsallis_run import ranks
-from tsallis_run.batch import score
+from tsallis_run.batch import plan_of, score
 from tsallis_run.cli import configuration_folder
 from tsallis_run.config import RunConfig, validate
 from tsallis_run.engine import build_engine
@@ -57,7 +57,7 @@ def main(overrides: list[str]) -> None:
             answers=True,
             stream=f"seed {config.seed}, starts",
         )
-        row = weight_diagnostics(score(policy, groups, config.optimizer.micro_batch_tokens).log_p_answer, None)
+        row = weight_diagnostics(score(policy, groups, plan_of(0, config), config).log_p_answer, None)
         graded = [grade(group, config.evaluation) for group in groups]
         right = sum(g.num_right for g in graded) / sum(g.num_samples for g in graded)
         print(f"{name:20}{row['mean_log_w']:12.2f}{row['p_hat']:12.2e}{right:10.3f}", flush=True)

@@ -211,11 +211,13 @@ def mean_gradient(
         coefficients_of: from log w; None: the estimator of the configuration's first step.
     """
     policy = ZeroPolicy(load_scorer(folder, config.model), config)
-    scores, plan = score(policy, groups, max_tokens), plan_of(0, config)
-    batch = gather(numbers_of(groups, scores, config.rollout))
+    optimizer = config.optimizer.model_copy(update={"micro_batch_tokens": max_tokens})
+    plan = plan_of(0, config)
+    scores = score(policy, groups, plan, config.model_copy(update={"optimizer": optimizer}))
+    batch = gather(numbers_of(groups, scores, config))
     each = coefficients_of(batch.log_p_answer) if coefficients_of else estimate(batch, plan, config)
     mean = Coefficients(each.rationale * probability[:, None], each.answer * probability[:, None])
-    policy.backward(*training_batches(groups, scores, mean, plan, max_tokens), num_prompts=1)
+    policy.backward(*training_batches(groups, scores, mean, plan, max_tokens=max_tokens), num_prompts=1)
     parts = [deepspeed.utils.safe_get_full_grad(weight).flatten() for _, weight in policy.named_weights()]
     return torch.cat(parts)
 
