@@ -20,6 +20,19 @@ from tsallis_run.processes import STOP_SIGNALS
 from tsallis_run.tracking.records import Results, RunFolder, write_results
 from tsallis_run.types import UserError
 
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """No rank's, whatever engines of other tests have left there; and put back as it was."""
+    before = dict(os.environ)
+    for name in RANK_VARIABLES:
+        os.environ.pop(name, None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
 
 @pytest.fixture(autouse=True)
 def _own_folder_and_signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
@@ -185,9 +198,6 @@ def test_a_task_of_srun_is_a_rank(
     told = {"STEP_NUM_TASKS": "4", "STEP_NUM_NODES": "2", "STEP_NODELIST": "node[1-2]", "PROCID": "0", "LOCALID": "0"}
     for name, value in {**told, "JOB_ID": "17", "STEP_ID": "0"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "")  # put back after the test
-        monkeypatch.delenv(name)
     assert launch(run_config("output_dir=mine")) == 0
     assert (trained[0][1].launch.num_processes, trained[0][1].launch.num_nodes) == (2, 2)
     assert os.environ["MASTER_ADDR"] == "node1"
