@@ -154,6 +154,9 @@ MISTAKES = {
         "write experiment=smoke_real"
     ),
     ("+sweep=q_grid",): "sweep: must be run with -m, got +sweep=q_grid; write tsallis-run -m +sweep=q_grid",
+    ("hydra/launcher=slurm_dry",): (
+        "hydra/launcher: must be used with -m, got slurm_dry without; write tsallis-run -m ... hydra/launcher=slurm_dry"
+    ),
     ("sweep=q_grid",): "sweep: must be added with +, got sweep=q_grid; write +sweep=q_grid",
     ("-m", "+sweep=q_gird"): f"sweep: must be one of {SWEEPS}, got q_gird; did you mean q_grid?",
     ("-m", "resume=RUN"): (

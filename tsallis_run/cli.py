@@ -16,6 +16,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tsallis_run.composition_errors import (
@@ -110,6 +111,12 @@ def run(composed: DictConfig) -> None:
     with _mistakes_end_the_process():
         if sweep := settings.runtime.choices.get("sweep"):
             raise UserError(f"sweep: must be run with -m, got +sweep={sweep}; write tsallis-run -m +sweep={sweep}")
+        launcher = settings.runtime.choices["hydra/launcher"]
+        if settings.mode is RunMode.RUN and launcher != "basic":  # Hydra would leave it out without a word
+            raise UserError(
+                f"hydra/launcher: must be used with -m, got {launcher} without; write tsallis-run -m ... "
+                f"hydra/launcher={launcher}"
+            )
         config = resumed(composed, settings.overrides.task) if composed.resume else check(composed)
         sys.exit(launch(config))
 

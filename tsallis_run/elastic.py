@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def _pass_stop_signals_on() -> list[signal.Signals]:
             sys.exit(ExitStatus.STOPPED)
         told.append(signal.Signals(number))
         for rank in ranks:
-            rank.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # it ended just now
+                rank.send_signal(number)
 
     for number in STOP_SIGNALS:
         signal.signal(number, tell_ranks)

@@ -122,7 +122,8 @@ def evaluate_run(config: RunConfig, folder: RunFolder) -> int:
     )
     engine.load_weights(folder_weights(inputs.model_folder), version=0)
     sampler = Sampler(engine, inputs, config)
-    with open_display(config.tracker.display, total_steps=0) as display, closing(engine):
+    shown = config.tracker.display if ranks.is_first() else "silent"
+    with open_display(shown, total_steps=0) as display, closing(engine):
         display.phase("evaluate")
         evaluation = evaluate(engine, sampler, inputs.test, config, "test")
         metrics = evaluation_metrics(evaluation.graded, config.evaluation, seed=config.seed)

@@ -124,7 +124,8 @@ def take_step(parts: Parts, position: Position) -> Position:
 
 def synced(parts: Parts) -> float:
     """Gives the engine the newest weights, between batches; returns its distance from the trainer, nats per token."""
-    parts.sampler.settle()
+    with parts.clock.phase("generate"):
+        parts.sampler.settle()
     with parts.clock.phase("sync"):
         return parts.sync()
 

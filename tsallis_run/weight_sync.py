@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from tsallis_run import ranks
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import IN_RATIONALE, Span, Tree, micro_batches
-from tsallis_run.types import Engine, Prompt
+from tsallis_run.types import Engine, GaveUpError, Prompt
 
 PROBE_TOKENS = 256
 """The end of the probe sequence that is compared, cheap after every step."""
 
 
-class StaleWeightsError(RuntimeError):
+class StaleWeightsError(GaveUpError):
     """The engine does not hold the trainer's weights: what it samples would be another policy's."""
 
 
@@ -54,7 +54,7 @@ class WeightSync:
                 f"the engine holds weights of version {self.engine.policy_version}, "
                 f"the trainer of {self.policy.version}"
             )
-        theirs, ours = self.engine.score(self.probe), self._trainer_log_probs()
+        theirs, ours = ranks.agreed(lambda: self.engine.score(self.probe)), self._trainer_log_probs()
         own = sum(abs(a - b) for a, b in zip(theirs, ours, strict=True)) / len(ours)
         difference = ranks.largest(own if math.isfinite(own) else math.inf)  # all ranks stop, or none
         if not difference <= self.tolerance_nats:

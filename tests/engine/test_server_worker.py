@@ -93,8 +93,8 @@ def test_a_workers_environment_is_that_of_the_run_without_its_rank() -> None:
 
 @pytest.mark.parametrize(("visible", "expected"), [(None, "4,5"), ("0,1,2,3,12,13,14,15", "12,13"), ("", "4,5")])
 def test_a_worker_gets_gpus_of_its_own_behind_those_of_the_ranks(visible: str | None, expected: str) -> None:
-    overrides = ["rollout.num_workers=2", "rollout.tensor_parallel_size=2", "launch.num_processes=2"]
-    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    overrides = ["rollout.num_workers=2", "rollout.tensor_parallel_size=2"]
+    environment = {"LOCAL_WORLD_SIZE": "2"} | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     assert (
         worker_environment(server_rollout(*overrides), 1, environment, num_gpus=8)["CUDA_VISIBLE_DEVICES"] == expected
     )

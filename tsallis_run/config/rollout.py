@@ -58,7 +58,7 @@ class VllmServerRollout(VllmPart):
     name: Literal["vllm_server"]
     num_workers: PositiveInt
     urls: tuple[ServerUrl, ...]
-    first_device: Count
+    first_device: Count | None
     trust_network: bool
     weight_transfer: Literal["auto", "shared_memory", "nccl"]
     start_timeout_seconds: Seconds

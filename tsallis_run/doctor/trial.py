@@ -106,6 +106,7 @@ def sample(parts: Parts) -> Sampled:
     groups, first = sampled(1, "doctor, first")
     _, one = sampled(1, "doctor, one")
     _, two = sampled(2, "doctor, two")
+    parts.engine.sleep()  # as the run does while the trainer works
     numbers = gather(numbers_of(groups, score(parts.policy, groups, plan, config), config))
     difference = float(numbers.difference_sum.sum() / numbers.rationale_tokens.sum())
     return Sampled(groups, first, one, two, float(numbers.log_p_answer.mean()), difference)

@@ -119,7 +119,10 @@ class ZeroPolicy:
         Raises:
             DiskError: on every rank, where it could not be written.
         """
-        state = {name: weight.cpu().clone() for name, weight in self.weights()}
+        state: dict[str, Tensor] = {}
+        for name, weight in self.weights():  # all ranks gather, the first keeps
+            if ranks.is_first():
+                state[name] = weight.cpu().clone()
 
         def write() -> None:
             if ranks.is_first():

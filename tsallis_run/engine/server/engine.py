@@ -90,8 +90,17 @@ class VllmServerEngine:
     def load_weights(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Brings every weight to every server, forgets cached prefixes, stamps the version."""
         _on_all_ranks(lambda: None)  # from here on no rank samples: what is in flight would mix two policies
-        _on_all_ranks(lambda: self._fleet.load(weights, version))
+        _on_all_ranks(lambda: self._load(weights, version))
         self.policy_version = version
+
+    def _load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Draws all the weights also where bringing them fails midway: under ZeRO-3 the other ranks gather them all."""
+        left = iter(weights)
+        try:
+            self._fleet.load(left, version)
+        finally:
+            for _ in left:
+                pass
 
     def reset_cache(self) -> None:
         """Forgets cached prefixes, as far as no other rank is using them."""
@@ -112,6 +121,8 @@ def _on_all_ranks(call: Callable[[], None]) -> None:
         call()
     except (EngineError, UserError) as error:
         fault = error
+    except OSError as error:  # no memory for the weights, no room for the addresses
+        fault = EngineError(f"the weights could not be shared: {error}")
     for told in ranks.gathered([fault]):
         if told is not None:
             raise told

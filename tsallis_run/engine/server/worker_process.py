@@ -115,14 +115,16 @@ def _devices(config: VllmServerRollout, worker: int, environment: Mapping[str, s
     """The GPUs of a worker, by the names under which this process was given them."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(number) for number in range(num_gpus)]
-    end = config.first_device + config.num_workers * config.tensor_parallel_size
+    ranks_here = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    first_device = ranks_here if config.first_device is None else config.first_device
+    end = first_device + config.num_workers * config.tensor_parallel_size
     if end > len(names):
         raise UserError(
-            f"rollout.num_workers: must fit the GPUs behind rollout.first_device={config.first_device} "
+            f"rollout.num_workers: must fit the GPUs from rollout.first_device={first_device} on "
             f"({len(names)} on this machine), got {config.num_workers} workers of "
             f"rollout.tensor_parallel_size={config.tensor_parallel_size}; take fewer, or fewer launch.num_processes"
         )
-    first = config.first_device + worker * config.tensor_parallel_size
+    first = first_device + worker * config.tensor_parallel_size
     return names[first : first + config.tensor_parallel_size]
 
 
