@@ -73,6 +73,7 @@ def test_nothing_can_be_changed_once_it_is_valid() -> None:
         ({"num_steps": True}, "num_steps: must be a number, got True"),
         ({"num_steps": 1e300}, "num_steps: must be an integer of 64 bits, got 1e+300"),
         ({"output_dir": "a\0b"}, r"output_dir: must be text without the character NUL, got 'a\x00b'"),
+        ({"tracker__wandb__group": b"\0"}, r"tracker.wandb.group: must be text without the character NUL, got b'\x00'"),
         (
             {"output_dir": "~nobody-of-this-name/x"},
             ("output_dir: must be a path, ~ in it the home of somebody, got '~nobody-of-this-name/x'; write it out"),

@@ -23,7 +23,6 @@ class RolloutPart(Part):
     max_rationale_tokens: PositiveInt
     max_answer_tokens: PositiveInt
     timeout_seconds: Seconds
-    max_restarts: Count
     max_staleness: Annotated[int, Number, Field(ge=0, le=1)]
     probe_tolerance_nats: ProbeTolerance
     importance_correction: Literal["none", "sequence", "token"]
@@ -57,6 +56,7 @@ class VllmServerRollout(VllmPart):
 
     name: Literal["vllm_server"]
     num_workers: PositiveInt
+    max_restarts: Count
     urls: tuple[ServerUrl, ...]
     first_device: Count | None
     trust_network: bool

@@ -61,9 +61,9 @@ def _adapters() -> dict[str, Any]:
     return {name: TypeAdapter(field.rebuild_annotation()) for name, field in RunConfig.model_fields.items()}
 
 
-def _with_nul(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Texts that no path can name, and no process can be given."""
-    if isinstance(value, str) and "\0" in value:
+def _with_nul(value: Any, path: str = "") -> Iterator[tuple[str, str | bytes]]:
+    """Texts that no path can name, and no process can be given; YAML's !!binary becomes one too."""
+    if (isinstance(value, str) and "\0" in value) or (isinstance(value, bytes) and b"\0" in value):
         yield path, value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
