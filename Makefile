@@ -7,7 +7,7 @@ SOURCES := $(shell find tsallis_run hydra_plugins conf sweeps -not -name '__pyca
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run slurm slurm-sweep slurm-dry test test-slurm test-namespaces check clean
+.PHONY: help setup run bench slurm slurm-sweep slurm-dry test test-slurm test-namespaces check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,13 @@ setup: .venv/installed  ## install into .venv what is not there yet
 
 run: setup  ## one run, by default the embedded task; ARGS="key=value ..." are its overrides
 	$(BIN)/tsallis-run $(ARGS)
+
+bench: setup  ## the speed of this machine, as tables (docs/performance.md); PYTHONPATH=FOLDER brings TRL, the peer
+	$(BIN)/python benchmarks/against_trl.py
+	$(BIN)/python benchmarks/against_trl.py --prompt-tokens 512
+	$(BIN)/python benchmarks/deepspeed_cost.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/start_up.py
 
 slurm: setup  ## one run as a job of Slurm, see docs/scaling.md; ARGS as for run
 	$(BIN)/tsallis-run -m hydra/launcher=slurm $(ARGS)

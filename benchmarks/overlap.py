@@ -26,7 +26,7 @@ SETTINGS = (
     *("rollout.importance_correction=sequence", "checkpoint.every_steps=null", "tracker.wandb.mode=disabled"),
 )
 WARM_UP_STEPS = 3
-PHASES = ("sync", "generate", "score", "backward")
+PHASES = ("sync", "generate", "score", "backward", "step")
 
 
 def main(folder: Path, overrides: list[str]) -> None:

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tsallis_run import ranks
-from tsallis_run.batch import plan_of, score
+from tsallis_run.batch import plan_of
 from tsallis_run.cli import configuration_folder
 from tsallis_run.config import RunConfig, validate
 from tsallis_run.engine import build_engine

@@ -36,10 +36,11 @@ from tsallis_run.cli import configuration_folder
 from tsallis_run.config import LossConfig, RunConfig, validate
 from tsallis_run.estimators import Coefficients, grpo
 from tsallis_run.loss import length_scale, policy_loss
+from tsallis_run.packing import micro_batches, trees
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
-from tsallis_run.scoring import micro_batches, sampled_answer, token_coefficients, trees
+from tsallis_run.scoring import token_coefficients
 from tsallis_run.types import Answer, Example, Group, Prompt, RationaleEnd, Rollout
 
 NUM_PROMPTS, NUM_ROLLOUTS = 4, 8
@@ -102,12 +103,13 @@ def random_groups() -> list[Group]:
 
 def our_step(config: RunConfig, groups: Sequence[Group], case: Case, *, max_tokens: int) -> Step:
     """Our loss, and the gradient that reaches the optimizer; `max_tokens` cuts the batch into micro-batches."""
-    batches = micro_batches(trees(groups, sampled_answer, max_tokens=max_tokens), max_tokens=max_tokens)
+    batches = micro_batches(trees(groups, sampled_alone, max_tokens=max_tokens), max_tokens=max_tokens)
     coefficients = our_coefficients(groups, case)
     one_answer_each = torch.ones(*REWARDS.shape, 1, dtype=torch.float64)
     weights = [token_coefficients(batch, coefficients, one_answer_each) for batch in batches]
     policy = ZeroPolicy(load_scorer(model_folder(config.model, seed=config.seed), config.model), config)
-    policy.backward(batches, weights, num_prompts=len(groups))
+    each = iter(weights)
+    policy.backward(batches, lambda batch, log_probs: next(each), num_prompts=len(groups))
     loss = sum(float(policy_loss(torch.ones_like(w), w, num_prompts=len(groups))) for w in weights)
     return Step(loss, {name: safe_get_full_grad(weight).clone() for name, weight in policy.named_weights()})
 
@@ -116,8 +118,13 @@ def our_coefficients(groups: Sequence[Group], case: Case) -> Coefficients:
     """GRPO's, with the length scale of the case."""
     found = grpo(REWARDS, scale_by_std=case.scale_rewards == "group", epsilon=TRL_EPSILON)
     tokens = [[len(r.rationale) + len(answer_of(r).ids) for r in group.rollouts] for group in groups]
-    scale = length_scale(torch.tensor(tokens).double(), LossConfig(length_normalization=case.length_normalization))
+    lengths, normalization = torch.tensor(tokens).double(), LossConfig(length_normalization=case.length_normalization)
+    scale = length_scale(lengths, normalization, mean_tokens=float(lengths.mean()))
     return Coefficients(found.rationale * scale, found.answer * scale)
+
+
+def sampled_alone(group: Group, rollout: Rollout) -> Sequence[tuple[int, ...]]:
+    return (answer_of(rollout).ids,)
 
 
 def answer_of(rollout: Rollout) -> Answer:

@@ -94,7 +94,7 @@ class TsallisSlurmScript(TsallisSlurmLauncher):
         executor = self._executor(Printer)
         if len(job_overrides) > 1:
             executor.parameters["map_count"] = len(job_overrides)
-        print(executor._make_submission_file_text(executor._submitit_command_str, ""))
+        print(executor._make_submission_file_text(executor._submitit_command_str, ""), "nothing submitted", sep="\n")
         sys.exit(0)
 
 

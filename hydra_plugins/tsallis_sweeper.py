@@ -140,7 +140,7 @@ class TsallisSweeper(Sweeper):
 class PointRunner:
     """Hydra's task for a point; returns the exit status of its run.
 
-    Once a point was told to stop, so was the sweep: points that the same process would run behind it do not start.
+    Once a point was told to stop, so was the sweep: points that the same process would run after it do not start.
     """
 
     def __init__(self) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from tsallis_run.config import RunConfig, validate
 from tsallis_run.types import Answer, Example, Group, Prompt, RationaleEnd, Rollout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tsallis_run.policy.zero import Weigh
 
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -30,6 +39,21 @@ def rollout(rationale: tuple[int, ...], bridge: tuple[int, ...] = (), answer: tu
     """A rollout of bare ids, without the engine's log-probs."""
     sampled = None if answer is None else Answer(answer, (), "", ended=True)
     return Rollout(rationale, (), RationaleEnd.BUDGET, bridge, sampled, 0)
+
+
+def plain_model() -> PreTrainedModel:
+    """The embedded model as transformers runs it, with an attention of its own."""
+    from transformers import AutoModelForCausalLM
+
+    from tsallis_run.policy.model_folder import model_folder
+
+    return AutoModelForCausalLM.from_pretrained(model_folder(run_config().model, seed=0))
+
+
+def given(coefficients: Iterable[Tensor]) -> Weigh:
+    """Weighs one micro-batch after another by coefficients that are known ahead."""
+    each = iter(coefficients)
+    return lambda batch, log_probs: next(each, torch.zeros(batch.num_scored))
 
 
 def group(prompt: Prompt, *rollouts: Rollout) -> Group:

@@ -11,18 +11,18 @@ from small import group, prompt, rollout, run_config
 from torch import Tensor
 
 from tsallis_run import ranks
-from tsallis_run.batch import RolloutNumbers, estimate, gather, numbers_of, plan_of, training_batches
+from tsallis_run.batch import RolloutNumbers, estimate, gather, mean_tokens, numbers_of, plan_of
 from tsallis_run.config import RunConfig
 from tsallis_run.diagnostics import diagnostics
 from tsallis_run.estimators import garl, grpo
-from tsallis_run.scoring import IN_RATIONALE, Scores
+from tsallis_run.scoring import Scores
 from tsallis_run.types import Answer, Coefficients, Example, Group, Prompt, RationaleEnd, Rollout
 
 LOG_P = torch.tensor([[[-2.0], [-3.0]], [[-1.0], [-5.0]]], dtype=torch.float64)
 RATIONALES = torch.full((2, 2, 1), -1.0, dtype=torch.float64)
 ANSWERS = torch.full((2, 2, 5), -0.5, dtype=torch.float64)
-ALIASED = Scores(LOG_P.expand(2, 2, 2), RATIONALES, ANSWERS)
-SCORES = Scores(LOG_P, RATIONALES, ANSWERS)
+SCORED = torch.ones(2, 2, dtype=torch.bool)
+SCORES = Scores(LOG_P, RATIONALES, ANSWERS, SCORED)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def numbers(log_p: Tensor, reward: Tensor | None = None, num_tokens: Tensor | No
         answer_tokens=nothing,
         ended_by_marker=nothing,
         ended_by_turn=nothing,
+        compared_tokens=nothing,
         difference_sum=nothing,
         difference_max=nothing,
         log_ratio=None,
@@ -62,7 +63,7 @@ def numbers(log_p: Tensor, reward: Tensor | None = None, num_tokens: Tensor | No
 
 
 def estimated(batch: RolloutNumbers, step: int, config: RunConfig) -> Coefficients:
-    return estimate(batch, plan_of(step, config), config)
+    return estimate(batch, plan_of(step, config), config, float(batch.num_tokens.mean()))
 
 
 def test_a_reward_needs_an_exact_match_with_any_alias_and_the_end_token() -> None:
@@ -75,7 +76,9 @@ def test_a_reward_needs_an_exact_match_with_any_alias_and_the_end_token() -> Non
 
 def test_without_sampled_answers_there_are_no_rewards() -> None:
     one = group(prompt((5,), (7,)), rollout((6,)), rollout((8, 9)))
-    batch = gather(numbers_of([one], Scores(LOG_P[:1], torch.zeros(1, 2, 2).double(), ANSWERS[:1]), run_config()))
+    batch = gather(
+        numbers_of([one], Scores(LOG_P[:1], torch.zeros(1, 2, 2).double(), ANSWERS[:1], SCORED[:1]), run_config())
+    )
     assert batch.reward is None
     assert batch.log_p_answer.tolist() == [[-2.0, -3.0]]
     assert batch.num_tokens.tolist() == [[1.0, 2.0]]
@@ -118,27 +121,8 @@ def test_supervised_steps_come_first_and_train_the_answer_alone() -> None:
     assert coefficients.answer.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
-def test_only_rollouts_with_a_coefficient_are_trained_each_of_them_once() -> None:
-    coefficients = Coefficients(torch.tensor([[0.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 2.0], [0.0, 0.0]]))
-    batches, weights = training_batches(
-        groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=paft")), max_tokens=4096
-    )
-    assert len(batches) == 1
-    assert set(zip(batches[0].prompt.tolist(), batches[0].rollout.tolist(), strict=True)) == {(0, 1)}
-    assert batches[0].alias.tolist().count(IN_RATIONALE) == 1
-    assert len(weights[0]) == batches[0].num_scored
-
-
-def test_gold_answers_are_trained_for_paft_and_sampled_ones_for_grpo() -> None:
-    coefficients = Coefficients(torch.ones(2, 2), torch.ones(2, 2))
-    (gold,), _ = training_batches(
-        groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=paft")), max_tokens=4096
-    )
-    (sampled,), _ = training_batches(
-        groups(), ALIASED, coefficients, plan_of(0, run_config("estimator=grpo")), max_tokens=4096
-    )
-    assert 1 in gold.target.tolist()  # every gold answer here ends in token 1
-    assert 1 not in sampled.target.tolist()
+def test_mean_tokens_counts_rationale_and_answer() -> None:
+    assert mean_tokens(groups()) == (3 + 3 + 3 + 6) / 4
 
 
 def row_of(batch: RolloutNumbers, step: int, *overrides: str) -> dict[str, float]:
@@ -155,6 +139,14 @@ def test_the_row_compares_engine_and_trainer_token_by_token() -> None:
     assert row["unended_fraction"] == 0.25
     assert row["reward"] == 0.5
     assert row["rationale_tokens"] == 1.0
+
+
+def test_rationales_that_the_trainer_only_passed_through_are_not_compared() -> None:
+    scored = torch.tensor([[True, False], [True, False]])
+    batch = gather(numbers_of(groups(), replace(SCORES, rationale_is_scored=scored), run_config()))
+    assert batch.compared_tokens.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert batch.difference_sum.tolist() == [[0.5, 0.0], [0.5, 0.0]]
+    assert row_of(batch, 0, "estimator=grpo")["engine_trainer_difference_mean"] == pytest.approx(0.5)
 
 
 def test_q_moves_behind_the_supervised_steps_and_is_recorded() -> None:
@@ -179,7 +171,7 @@ def test_rollouts_of_other_weights_are_weighed_by_a_truncated_ratio(level: str, 
         "estimator=garl", "q=0.5", f"rollout.importance_correction={level}", "rollout.importance_limit=1.5"
     )
     stale = [Rollout((5, 6), (-1.5, -1.5), RationaleEnd.BUDGET, (3,), None, 0), rollout((), (3,))]
-    scores = Scores(LOG_P[:1], torch.tensor([[[-1.0, -1.0], [0.0, 0.0]]], dtype=torch.float64), ANSWERS[:1])
+    scores = Scores(LOG_P[:1], torch.tensor([[[-1.0, -1.0], [0.0, 0.0]]], dtype=torch.float64), ANSWERS[:1], SCORED[:1])
     batch = gather(numbers_of([group(prompt((5,), (7, 1)), *stale)], scores, config))
     assert batch.log_ratio is not None
     torch.testing.assert_close(batch.log_ratio, torch.tensor([[ratio, 0.0]], dtype=torch.float64))
@@ -206,7 +198,7 @@ def test_a_sampled_answer_counts_in_the_ratio_of_its_rollout() -> None:
     config = run_config("estimator=grpo", "rollout.importance_correction=sequence", "rollout.importance_limit=8")
     # Rationale: -1 against -1.5. Answer: 2 or 5 tokens of -0.5 against -1. All tokens gain 0.5 nats.
     answers = torch.tensor([[[-0.5] * 2 + [0.0] * 3] * 2, [[-0.5] * 2 + [0.0] * 3, [-0.5] * 5]], dtype=torch.float64)
-    batch = gather(numbers_of(groups(), Scores(LOG_P, RATIONALES, answers), config))
+    batch = gather(numbers_of(groups(), Scores(LOG_P, RATIONALES, answers, SCORED), config))
     assert batch.log_ratio is not None
     limit = math.log(8)
     torch.testing.assert_close(batch.log_ratio, torch.tensor([[1.5, 1.5], [1.5, limit]], dtype=torch.float64))

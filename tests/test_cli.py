@@ -71,6 +71,7 @@ def test_help_shows_every_group_with_its_choices_and_examples(command: Command) 
         "dataset: finqa, gsm8k, hotpotqa, musique, reversal",
         f"estimator: {ESTIMATORS}",
         f"sweep: {SWEEPS}",
+        "rollout: transformers, vllm, vllm_server",  # not the parts of which they are made
         "zero: stage0, stage1, stage2, stage3",
         "  tsallis-run -m +sweep=q_grid",
     ):
@@ -292,8 +293,8 @@ def test_resuming_refuses_what_makes_it_another_run_and_lists_it(command: Comman
     assert ended.status == 2
     remedy = "leave it as it was, choose another output_dir for a new run, or set force=true"
     assert ended.errors.splitlines() == [
-        f"tsallis-run: q: must stay 0.75 for the run in mine to go on, got 1.0; {remedy}",
         f"tsallis-run: estimator.name: must stay paft for the run in mine to go on, got garl; {remedy}",
+        f"tsallis-run: q: must stay 0.75 for the run in mine to go on, got 1.0; {remedy}",
     ]
     forced = command("resume=mine", "q=1", "force=true")
     assert (forced.status, forced.output.splitlines()[0]) == (75, "trains q=1.0 resume=mine ranks=1")

@@ -103,8 +103,32 @@ def test_nothing_can_be_changed_once_it_is_valid() -> None:
         ),
         (
             {"q": {"kind": "linaer", "start": 1, "end": 0, "num_steps": 9}},
-            "q.kind: must be 'constant', 'step', 'linear' or 'cosine', got 'linaer'",
+            "q.kind: must be one of constant, step, linear, cosine, per_example, got 'linaer'",
         ),
+        (
+            {"q": {"kind": "per_example", "floor": 0.1, "prior": 1}},
+            "estimator.normalize: must be false for a q per example (M^-q would weigh examples against each other), "
+            "got true; set estimator.normalize=false",
+        ),
+        ({"q": {"kind": "per_example", "floor": 0, "prior": 1}}, "q.floor: must be greater than 0, got 0"),
+        ({"q": {"kind": "per_example", "floor": 0.1}}, "q.prior: must be set; set q.prior=..."),
+        (
+            {"dataset__label_noise": {"fraction": 1, "per": "example", "wrong": "other"}},
+            "dataset.label_noise.fraction: must be less than 1, got 1",
+        ),
+        (
+            {"dataset__label_noise": {"fraction": 0.1, "per": "epoch", "wrong": "other"}},
+            "dataset.label_noise.per: must be 'example' or 'visit', got 'epoch'",
+        ),
+        (
+            {"optimizer__name": "adam"},
+            "optimizer.name: must be one of adamw, sgd, got 'adam'; choose a file of conf/optimizer/",
+        ),
+        (
+            {"optimizer__epsilon": 1e-31},
+            "optimizer.epsilon: must be at least 1e-30, got 1e-31; float32 loses what is smaller",
+        ),
+        ({"optimizer__momentum": 0.9}, "optimizer.momentum: no such key; it belongs to another choice of optimizer"),
         ({"q": {"kind": "step", "start": 1, "end": 0}}, "q.num_steps: must be set; set q.num_steps=..."),
         ({"q": "most"}, "q: must be a valid number, unable to parse string as a number, got 'most'"),
         (
@@ -251,6 +275,23 @@ def test_q_may_move_where_the_learning_rate_does_not_move_with_it() -> None:
 def test_a_schedule_survives_being_written_and_read() -> None:
     config = run_config("experiment=sft_then_rl", "q.num_steps=7")
     assert validate(config.model_dump(mode="json")) == config
+
+
+def test_a_q_per_example_survives_being_written_and_read() -> None:
+    config = run_config("q={kind:per_example,floor:0.1,prior:1}", "estimator=garl", "estimator.normalize=false")
+    assert config.q_label == "per example, floor 0.1"
+    assert validate(config.model_dump(mode="json")) == config
+    assert run_config("q={kind:per_example,floor:0.1,prior:1}", "estimator=reward").q_label == config.q_label
+    assert run_config("q={kind:per_example,floor:0.1,prior:1}", "estimator=em").q == 1.0
+
+
+def test_no_label_noise_is_one_run_whatever_else_is_said_of_it() -> None:
+    none = run_config("dataset.label_noise.fraction=0", "dataset.label_noise.per=visit")
+    assert none.dataset.noise is None
+    assert none.identity == run_config().identity
+    some = run_config("dataset.label_noise.fraction=0.3", "dataset.label_noise.per=visit")
+    assert some.identity != none.identity
+    assert validate(some.model_dump(mode="json")) == some
 
 
 def test_a_schedule_that_does_not_move_is_its_number() -> None:

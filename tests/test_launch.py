@@ -18,7 +18,7 @@ from tsallis_run.config import RunConfig
 from tsallis_run.launch import child_environment, launch, main, read_run
 from tsallis_run.processes import STOP_SIGNALS
 from tsallis_run.tracking.records import Results, RunFolder, write_results
-from tsallis_run.types import UserError
+from tsallis_run.types import ExitStatus, UserError
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -60,7 +60,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, RunConfig, RunFolder]]:
     """What reached the training and the evaluation; neither is run."""
     calls: list[tuple[str, RunConfig, RunFolder]] = []
-    for name, function in (("train", "train"), ("evaluate", "evaluate_run")):
+    for name, function in (("train", "train"), ("evaluate_only", "evaluate_only")):
         module = ModuleType(f"tsallis_run.{name}")
 
         def note(config: RunConfig, folder: RunFolder, name: str = name) -> int:
@@ -116,6 +116,34 @@ def test_the_name_of_a_run_without_q_leaves_it_out() -> None:
     assert path.name == "12-30-01-grpo-reversal"
 
 
+def test_an_evaluation_is_named_after_what_it_does() -> None:
+    path = launch_module._new_folder(run_config("task=evaluate"), datetime(2026, 5, 7, 12, 30, 1))
+    assert path.name == "12-30-01-evaluate-reversal"
+
+
+def test_servers_that_are_not_there_are_told_before_anything_starts(started: list[list[str]]) -> None:
+    dead = run_config("rollout=vllm_server", "rollout.urls=[http://127.0.0.1:9]", "output_dir=mine")
+    with pytest.raises(UserError, match=r"rollout\.urls: must be running vLLM servers, got http://127\.0\.0\.1:9: "):
+        launch(dead)
+    assert (started, list(Path().iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_users_mistake_leaves_no_folder_unless_a_run_had_begun_in_it(
+    monkeypatch: pytest.MonkeyPatch, records: bool
+) -> None:
+    def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
+        folder = RunFolder(Path(command[3]))
+        folder.manifest.write_text("{}")
+        if records:
+            folder.metrics.write_text("{}\n")
+        return ExitStatus.USER_ERROR
+
+    monkeypatch.setattr(launch_module, "run_child", run_child)
+    assert launch(run_config("output_dir=mine")) == 2
+    assert Path("mine").exists() == Path("mine", "config.yaml").exists() == records
+
+
 def test_a_schedule_of_q_makes_a_plain_folder_name() -> None:
     path = launch_module._new_folder(run_config("experiment=sft_then_rl"), datetime(2026, 5, 7, 12, 30, 1))
     assert path.name == "12-30-01-garl-q1-0-step-at-200-reversal"
@@ -138,7 +166,7 @@ def test_a_rank_of_a_resumed_run_knows_it(trained: list[tuple[str, RunConfig, Ru
 def test_the_task_decides_what_a_rank_does(trained: list[tuple[str, RunConfig, RunFolder]]) -> None:
     RunFolder.create(Path("mine"), run_config("task=evaluate"))
     main(["mine"])
-    assert trained[0][0] == "evaluate"
+    assert trained[0][0] == "evaluate_only"
 
 
 def test_the_number_of_ranks_is_what_runs_now(
@@ -176,6 +204,29 @@ def test_under_torchrun_the_process_is_the_rank_and_rank_0_makes_the_folder(
     assert (trained[0][1].launch.num_processes, trained[0][2]) == (2, RunFolder(Path("mine")))
     assert started == []
     assert Path("mine", "config.yaml").exists() == (rank == "0")
+
+
+def test_a_rank_of_torchrun_that_is_told_to_stop_before_its_training_ends_with_75(
+    trained: list[tuple[str, RunConfig, RunFolder]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    launch(run_config("output_dir=mine"))
+    with pytest.raises(SystemExit) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 75
+
+
+def test_a_rank_of_torchrun_leaves_no_folder_after_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(config: RunConfig, folder: RunFolder) -> int:
+        raise UserError("dataset: must be here")
+
+    module = ModuleType("tsallis_run.train")
+    monkeypatch.setattr(module, "train", train, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="dataset: must be here"):
+        launch(run_config("output_dir=mine"))
+    assert list(Path().iterdir()) == []
 
 
 def test_under_torchrun_the_ranks_need_a_folder_they_agree_on(monkeypatch: pytest.MonkeyPatch) -> None:

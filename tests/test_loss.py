@@ -32,13 +32,13 @@ def test_coefficients_are_constants() -> None:
 )
 def test_length_scales_by_hand(normalization: str, expected: list[list[float]]) -> None:
     config = LossConfig.model_validate({"length_normalization": normalization})
-    scale = length_scale(torch.tensor([[1.0, 2.0], [4.0, 0.0]]), config)
+    scale = length_scale(torch.tensor([[1.0, 2.0], [4.0, 0.0]]), config, mean_tokens=7 / 4)
     torch.testing.assert_close(scale, torch.tensor(expected))
 
 
 def test_the_token_scale_makes_the_loss_a_mean_over_all_tokens() -> None:
     lengths, advantage = torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, -1.0]])
-    scale = length_scale(lengths, LossConfig(length_normalization="token"))
+    scale = length_scale(lengths, LossConfig(length_normalization="token"), mean_tokens=2.0)
     # per-token coefficient advantage / M, times the scale: a sum over 4 tokens becomes a mean over 4 tokens
     per_token = advantage / 2 * scale
     torch.testing.assert_close(per_token, advantage / 4)

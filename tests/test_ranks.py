@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from many_ranks import run_ranks
 from policy.rank_worker import SHARES_OF_MASS, STAGES
@@ -14,7 +16,7 @@ ROUNDING = 1e-6
 """float32 sums in another order, relative to the largest entry."""
 
 STEPS_ROUNDING = 1e-4
-"""Of weights behind five Adam steps, which divide gradients by their own size; a step is 1e-3."""
+"""Of weights after five Adam steps, which divide gradients by their own size; a step is 1e-3."""
 
 Found = dict[str, Tensor]
 
@@ -51,6 +53,14 @@ def test_shares_are_put_together_again_in_order() -> None:
     ranks.join()
     assert ranks.share([1, 2, 3]) == [1, 2, 3]
     assert ranks.gathered([1, 2, 3]) == [1, 2, 3]
+
+
+def test_a_mistake_on_one_rank_ends_all_and_the_first_tells_it_and_decides_and_waits_long_enough(
+    tmp_path: Path,
+) -> None:
+    found = run_ranks("agreeing_rank", 2, tmp_path / "found.pt")["ranks"].tolist()
+    patience = 4e9 + 1800  # two calls of the engine, each tried twice, and what no setting limits
+    assert found == [[1, 0, 10, patience], [0, 1, 10, patience]]
 
 
 def test_an_engine_that_fails_on_one_rank_fails_the_run() -> None:

@@ -41,8 +41,11 @@ def test_where_and_how_a_run_runs_may_change(override: str) -> None:
         ("q=0.5", "q"),
         ("seed=1", "seed"),
         ("optimizer.learning_rate=0.1", "optimizer.learning_rate"),
+        ("optimizer=sgd", "optimizer.name"),
+        ("dataset.label_noise.fraction=0.1", "dataset.label_noise.fraction"),
         ("optimizer.betas=[0.8,0.99]", "optimizer.betas"),
         ("estimator=garl", "estimator.name"),  # and not all that follows from it
+        ("estimator=grpo", "estimator.name"),  # which has no q, and a loss of its own
         ("rollout=transformers", "rollout.name"),
         ("dataset.num_digits=3", "dataset.num_digits"),
         ("evaluation.num_samples=2", "evaluation.num_samples"),
@@ -111,9 +114,20 @@ def test_a_run_is_over_where_that_very_run_finished(tmp_path: Path) -> None:
     finish(folder, status="stopped")
     assert not is_over(folder.path, run_config())
     finish(folder)
-    assert is_over(folder.path, run_config("tracker.wandb.mode=disabled"))
+    for override in ("tracker.wandb.mode=disabled", "zero=stage3", "optimizer.micro_batch_tokens=99"):
+        assert is_over(folder.path, run_config(override))
     for override in ("q=1", "num_steps=401", "force=true"):
         assert not is_over(folder.path, run_config(override))
+
+
+def test_a_finished_run_on_other_files_looks_at_their_examples_first(tmp_path: Path) -> None:
+    for name in ("here", "elsewhere"):
+        (tmp_path / name).mkdir()
+    here, elsewhere = (("dataset=gsm8k", f"dataset.path={tmp_path / name}") for name in ("here", "elsewhere"))
+    folder = started(tmp_path / "run", *here)
+    finish(folder)
+    assert is_over(folder.path, run_config(*here))
+    assert not is_over(folder.path, run_config(*elsewhere))
 
 
 def test_an_end_that_is_none_any_more_is_forgotten(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
 
 import pytest
 from small import run_config
 from torch import Tensor
 
 from tsallis_run.inputs import Inputs, read_inputs
+from tsallis_run.parts import Parts
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.sampler import Sampler
 from tsallis_run.types import Completion, CompletionRequest, Engine, EngineError, GaveUpError
@@ -50,7 +52,10 @@ class GatedEngine(Engine):
 
     def sleep(self) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """What is in flight breaks off."""
+        self.fails = 2
+        self.gate.set()
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +133,17 @@ def test_both_ways_draw_the_same_prompts_with_the_same_seeds(inputs: Inputs, eng
     found = [*first, *ahead.take(1)]
     assert [g.prompt for g in found] == [g.prompt for g in expected]
     assert [r.rationale for g in found for r in g.rollouts] == [r.rationale for g in expected for r in g.rollouts]
+
+
+def test_a_stop_does_not_wait_for_the_batch_that_is_sampled_ahead(inputs: Inputs, engine: GatedEngine) -> None:
+    sampler = Sampler(engine, inputs, run_config(*SMALL, *AHEAD))
+    engine.gate.clear()
+    sampler.look_ahead(1)
+    assert engine.begun.wait(timeout=60)
+    closing = threading.Thread(target=Parts.close, args=(SimpleNamespace(sampler=sampler, engine=engine),))
+    closing.start()
+    closing.join(timeout=20)
+    assert not closing.is_alive()
 
 
 @pytest.mark.parametrize("ahead", [(), AHEAD])

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 import pytest
 import torch
-from small import group, prompt, rollout, run_config
+from small import group, plain_model, prompt, rollout, run_config
 from torch import Tensor
 
+from tsallis_run.packing import IN_RATIONALE, MicroBatch, empty_micro_batch, micro_batches, trees
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import TokenScorer, load_scorer
-from tsallis_run.scoring import (
-    IN_RATIONALE,
-    MicroBatch,
-    collect_scores,
-    empty_micro_batch,
-    gold_and_sampled_answers,
-    gold_answers,
-    micro_batches,
-    token_coefficients,
-    trees,
-)
+from tsallis_run.scoring import collect_scores, gold_and_sampled_answers, gold_answers, token_coefficients
 from tsallis_run.types import Coefficients, Group
 
 ROUNDING = 2e-5
@@ -47,12 +39,15 @@ def random_groups(num_prompts: int, num_rollouts: int) -> list[Group]:
 
 
 def forward(scorer: TokenScorer, batch: MicroBatch) -> Tensor:
-    return scorer(batch.ids, batch.positions, batch.span, batch.ancestors, batch.predictor, batch.target)
+    return scorer(batch=batch)
+
+
+reference = cache(plain_model)
 
 
 @torch.no_grad()
-def separate_log_probs(scorer: TokenScorer, ids: tuple[int, ...]) -> Tensor:
-    logits = scorer.model(torch.tensor([ids])).logits[0]
+def separate_log_probs(ids: tuple[int, ...]) -> Tensor:
+    logits = reference()(torch.tensor([ids])).logits[0]
     return logits.log_softmax(-1)[range(len(ids) - 1), ids[1:]]
 
 
@@ -66,20 +61,13 @@ def test_a_packed_tree_scores_every_branch_as_if_it_stood_alone(scorer: TokenSco
         for m, r in enumerate(one.rollouts):
             stem = one.prompt.ids + r.rationale
             for k, gold in enumerate(one.prompt.gold_ids):
-                expected = separate_log_probs(scorer, stem + r.bridge + gold)[-len(gold) :].sum()
+                expected = separate_log_probs(stem + r.bridge + gold)[-len(gold) :].sum()
                 assert scores.log_p_alias[b, m, k].item() == pytest.approx(expected.item(), abs=ROUNDING)
             if r.rationale:
-                expected_tokens = separate_log_probs(scorer, stem)[-len(r.rationale) :].tolist()
+                expected_tokens = separate_log_probs(stem)[-len(r.rationale) :].tolist()
                 ours = scores.rationale_log_probs[b, m].tolist()
                 padding = [0.0] * (len(ours) - len(expected_tokens))
                 assert ours == pytest.approx(expected_tokens + padding, abs=ROUNDING)
-
-
-def test_eager_attention_takes_the_same_mask(scorer: TokenScorer) -> None:
-    config = run_config("model.attention=eager").model
-    eager = load_scorer(model_folder(config, seed=0), config)
-    (batch,) = micro_batches(trees(random_groups(3, 4), gold_answers, max_tokens=4096), max_tokens=4096)
-    torch.testing.assert_close(forward(eager, batch), forward(scorer, batch), atol=ROUNDING, rtol=0)
 
 
 def test_a_group_over_the_budget_is_cut_and_no_rollout_is_lost() -> None:
@@ -93,9 +81,9 @@ def test_a_group_over_the_budget_is_cut_and_no_rollout_is_lost() -> None:
     assert len(pieces) > len(groups)
 
 
-def test_micro_batches_keep_to_the_budget_padding_included() -> None:
+def test_micro_batches_keep_to_the_budget() -> None:
     batches = micro_batches(trees(random_groups(9, 4), gold_answers, max_tokens=150), max_tokens=150)
-    assert all(batch.ids.numel() <= 150 for batch in batches)
+    assert all(batch.num_tokens <= 150 for batch in batches)
 
 
 def test_forced_tokens_are_not_scored() -> None:
@@ -106,7 +94,7 @@ def test_forced_tokens_are_not_scored() -> None:
     assert batch.alias.tolist() == [IN_RATIONALE, IN_RATIONALE, 0, 0]
     # x = 5 6 | z = 8 9 | bridge 3 4, y* = 7 1: the answer's first token is predicted by the bridge's last, index 5
     assert batch.predictor.tolist() == [1, 2, 5, 6]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    assert batch.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_log_p_answer_sums_over_aliases() -> None:
@@ -141,7 +129,7 @@ def test_a_sampled_answer_is_scored_beside_the_golds_and_counts_as_none_of_them(
         for index, sampled in enumerate(of_prompt.rollouts):
             assert sampled.answer is not None
             sequence = (*of_prompt.prompt.ids, *sampled.rationale, *sampled.bridge, *sampled.answer.ids)
-            expected = separate_log_probs(scorer, sequence)[-len(sampled.answer.ids) :].double()
+            expected = separate_log_probs(sequence)[-len(sampled.answer.ids) :].double()
             padded = torch.nn.functional.pad(expected, (0, 3 - len(expected)))
             torch.testing.assert_close(scores.answer_log_probs[row, index], padded, atol=ROUNDING, rtol=0)
 

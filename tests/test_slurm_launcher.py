@@ -80,7 +80,8 @@ def test_the_script_asks_for_what_launch_says(command: Command) -> None:
         "--array=0-2%2",
     }
     assert "\nmodule load cuda\nexport SRUN_CPUS_PER_TASK=32\n" in ended.output
-    assert not Path("mine").exists(), "nothing is submitted"
+    assert ended.output.splitlines()[-1] == "nothing submitted"
+    assert not Path("mine").exists()
 
 
 def test_one_run_is_no_array_and_asks_for_no_more_than_it_needs(command: Command) -> None:

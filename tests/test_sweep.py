@@ -135,6 +135,12 @@ def test_the_same_command_skips_what_is_finished(command: Command, launches: Lau
     assert ended.output.count("skipped, finished before") == 2
 
 
+def test_a_point_that_finished_on_another_machine_is_skipped(command: Command, launches: Launches) -> None:
+    command("-m", "q=0,1", "output_dir=mine")
+    ended = command("-m", "q=0,1", "output_dir=mine", "zero=stage2", "optimizer.micro_batch_tokens=99", "force=true")
+    assert (ended.status, len(launches.configs)) == (0, 2)
+
+
 def test_the_same_points_in_another_order_are_the_same_sweep(command: Command, launches: Launches) -> None:
     command("-m", "q=0,1")
     assert command("-m", "q=1,0").status == 0

@@ -8,7 +8,9 @@ import os
 import re
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,17 +18,22 @@ from safetensors.torch import load_file
 from small import run_config
 from torch import Tensor
 
+import tsallis_run.parts as parts_module
 import tsallis_run.train as train_module
-from tsallis_run.batch import StepPlan, score
+from tsallis_run import learning, ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.engine.transformers import TransformersEngine
+from tsallis_run.learning import Learned
+from tsallis_run.packing import MicroBatch
 from tsallis_run.parts import Parts, build
 from tsallis_run.policy.checkpoint import Position, checkpoints
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.processes import STOP_SIGNALS
+from tsallis_run.sampler import Sampler
 from tsallis_run.scoring import Scores
 from tsallis_run.stop import StopRequest
 from tsallis_run.tracking.display import Display
+from tsallis_run.tracking.manifest import read_manifest
 from tsallis_run.tracking.records import MetricsRow, RunFolder, read_results, read_rows
 from tsallis_run.train import train
 from tsallis_run.types import Completion, CompletionRequest, EngineError, ExitStatus, Group, UserError
@@ -160,12 +167,12 @@ def test_a_finished_run_leaves_the_records_it_promises(tmp_path: Path) -> None:
     assert json.loads(folder.manifest.read_text())["dataset_ids_hash"]
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, *, behind_updates: int) -> None:
+def interrupt(monkeypatch: pytest.MonkeyPatch, *, after_updates: int) -> None:
     """SIGTERM arrives in the middle of a step."""
     step = ZeroPolicy.step
 
     def interrupted(policy: ZeroPolicy, learning_rate: float) -> float:
-        if policy.version == behind_updates:
+        if policy.version == after_updates:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(policy, learning_rate)
 
@@ -188,23 +195,73 @@ def _without_seconds(folder: RunFolder) -> list[dict[str, float | int | str]]:
     return [{k: v for k, v in row.items() if not k.endswith(timed)} for row in read_rows(folder.metrics)]
 
 
-@pytest.mark.parametrize(("estimator", "stage", "behind_updates"), [("garl", 0, 0), ("paft", 3, 1), ("grpo", 2, 2)])
+PER_EXAMPLE = ("q={kind:per_example,floor:0.1,prior:1}", "estimator=garl", "estimator.normalize=false")
+MEMORIES = (
+    *PER_EXAMPLE,
+    *("optimizer=sgd", "optimizer.momentum=0.9"),
+    *("dataset.num_train=4", "dataset.label_noise.fraction=0.5", "dataset.label_noise.per=visit"),
+)
+"""Whatever a run remembers of earlier steps; every example is visited twice in four steps."""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stage", "after_updates"),
+    [(("estimator=garl",), 0, 0), (("estimator=paft",), 3, 1), (("estimator=grpo",), 2, 2), (MEMORIES, 1, 1)],
+    ids=["garl", "paft", "grpo", "memories"],
+)
 def test_a_run_that_is_told_to_stop_saves_and_goes_on_to_the_same_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimator: str, stage: int, behind_updates: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], stage: int, after_updates: int
 ) -> None:
     """Behind one update the stop comes ahead of a validation, which is made up for."""
     monkeypatch.setattr("tsallis_run.batch.deserves_reward", lambda answer, _: sum(answer.ids) % 2 == 0)
-    settings = ("num_steps=4", f"estimator={estimator}", f"zero=stage{stage}", "optimizer.schedule=linear")
+    settings = ("num_steps=4", *overrides, f"zero=stage{stage}", "optimizer.schedule=linear")
     whole, _ = run(tmp_path / "whole", *settings)
     assert all(row["grad_norm"] for row in read_rows(whole.metrics) if row["split"] == "train"), "it learns"
     with monkeypatch.context() as within:
-        interrupt(within, behind_updates=behind_updates)
+        interrupt(within, after_updates=after_updates)
         cut, status = run(tmp_path / "cut", *settings)
     assert status == ExitStatus.STOPPED
-    assert [c.name for c in checkpoints(cut.checkpoints)] == [f"step-{behind_updates + 1:06d}"]
+    assert [c.name for c in checkpoints(cut.checkpoints)] == [f"step-{after_updates + 1:06d}"]
     assert (read_results(cut).status, read_results(cut).best_step) == ("stopped", 0)
     assert train(run_config(*SMALL, *settings), cut) == ExitStatus.FINISHED
     assert_same_end(whole, cut)
+
+
+def test_the_rollouts_of_a_step_choose_no_q_but_that_of_the_next_visit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other rationales in step 2 leave its q alone, else baseline and rollout would depend on each other."""
+    settings = (*PER_EXAMPLE, "num_steps=3", "dataset.num_train=2")
+    plain, _ = run(tmp_path / "plain", *settings)
+    take = Sampler.take
+
+    def other_rationales(sampler: Sampler, step: int) -> list[Group]:
+        groups = take(sampler, step)
+        return [_reversed(group) for group in groups] if step == 1 else groups
+
+    monkeypatch.setattr(Sampler, "take", other_rationales)
+    other, _ = run(tmp_path / "other", *settings)
+    ours, theirs = ([row for row in read_rows(f.metrics) if row["split"] == "train"] for f in (plain, other))
+    assert [row["q_max"] for row in ours] != [1.0] * 3
+    assert ours[1]["log_p_hat"] != theirs[1]["log_p_hat"]
+    same = [all(a[name] == b[name] for name in ("q", "q_min", "q_max")) for a, b in zip(ours, theirs, strict=True)]
+    assert same == [True, True, False]
+
+
+def _reversed(group: Group) -> Group:
+    return replace(group, rollouts=tuple(replace(r, rationale=r.rationale[::-1]) for r in group.rollouts))
+
+
+def test_label_noise_is_told_and_every_validation_asks_both_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = ("dataset.label_noise.fraction=0.5", "dataset.label_noise.wrong=input")
+    folder, _ = run(tmp_path, "num_steps=1", "estimator=garl", *noise)
+    assert "LABEL NOISE: 0.5 of examples have a wrong label (input)" in capsys.readouterr().out
+    assert read_manifest(folder)["label_noise"] == "0.5 of examples have a wrong label (input)"
+    numbers = {"noisy_true@1", "noisy_wrong@1", "noisy_p_true", "noisy_p_wrong", "contamination"}
+    told = [numbers & row.keys() for row in read_rows(folder.metrics)]
+    assert told == [numbers, set(), numbers, set()]  # validation, train, validation, test
 
 
 def test_a_run_that_is_stopped_before_its_first_step_saves_nothing_and_begins_anew(
@@ -223,15 +280,22 @@ def read_rows_if_any(folder: RunFolder) -> list[MetricsRow]:
 
 def poison(monkeypatch: pytest.MonkeyPatch, *poisoned_steps: int) -> None:
     """One log-prob of these steps (from 1) is not a number."""
-    calls = iter(range(1, 100))
+    steps = iter(range(1, 100))
+    collect, learn = learning.collect_scores, learning.learn
 
-    def poisoned(policy: ZeroPolicy, groups: Sequence[Group], plan: StepPlan, config: RunConfig) -> Scores:
-        scores = score(policy, groups, plan, config)
-        if next(calls) in poisoned_steps:
-            scores.log_p_alias[1, 0] = torch.nan
-        return scores
+    def poisoned(*arguments: Any) -> Learned:
+        struck = next(steps) in poisoned_steps
 
-    monkeypatch.setattr(train_module, "score", poisoned)
+        def scores_of(batches: Sequence[MicroBatch], log_probs: Sequence[Tensor], groups: Sequence[Group]) -> Scores:
+            scores = collect(batches, log_probs, groups)
+            scores.log_p_alias[1, 0] = torch.nan if struck else scores.log_p_alias[1, 0]
+            return scores
+
+        with monkeypatch.context() as within:
+            within.setattr(learning, "collect_scores", scores_of)
+            return learn(*arguments)
+
+    monkeypatch.setattr(train_module, "learn", poisoned)
 
 
 @pytest.mark.parametrize("estimator", ["garl", "paft"])
@@ -252,7 +316,7 @@ def test_a_step_with_a_number_that_is_not_finite_is_left_out_counted_and_dumped(
     assert all(row["rationale_ids"] and row["rationale_coefficient"] == "nan" for row in dumped)
 
 
-def test_a_run_gives_up_behind_too_many_such_steps_in_a_row_and_can_go_on(
+def test_a_run_gives_up_after_too_many_such_steps_in_a_row_and_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = ("num_steps=4", "optimizer.max_skipped_steps=1")
@@ -261,7 +325,7 @@ def test_a_run_gives_up_behind_too_many_such_steps_in_a_row_and_can_go_on(
     assert status == ExitStatus.FAILED
     reason = "2 steps in a row had a number that is not finite (max_skipped_steps: 1)"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"tsallis-run: failed behind step 3: {reason}; to go on: tsallis-run resume={folder.path}"
+        f"tsallis-run: failed after step 3: {reason}; to go on: tsallis-run resume={folder.path}"
     )
     results = read_results(folder)
     assert (results.status, results.reason, results.best_step) == ("failed", reason, 0)
@@ -304,7 +368,7 @@ def test_a_run_whose_engine_fails_is_saved_and_goes_on_to_the_same_end(
     monkeypatch.setattr(TransformersEngine, "complete", failing)
     cut, status = run(tmp_path / "cut", "num_steps=3")
     assert (status, read_results(cut).reason) == (ExitStatus.FAILED, "the engine did not answer within 5 s")
-    assert "failed behind step 1: the engine did not answer within 5 s; to go on: " in capsys.readouterr().err
+    assert "failed after step 1: the engine did not answer within 5 s; to go on: " in capsys.readouterr().err
     monkeypatch.undo()
     assert train(run_config(*SMALL, "num_steps=3"), cut) == ExitStatus.FINISHED
     assert_same_end(whole, cut)
@@ -341,7 +405,7 @@ def test_a_full_disk_ends_the_run_in_words_and_the_run_goes_on_once_there_is_roo
         within.setattr(place, full_disk)
         folder, status = run(tmp_path, *settings)
     assert status == ExitStatus.FAILED
-    assert re.search(r"failed behind step \d: the disk failed: .*No space left on device", capsys.readouterr().err)
+    assert re.search(r"failed after step \d: the disk failed: .*No space left on device", capsys.readouterr().err)
     assert read_results(folder).status == "failed"
     assert train(run_config(*SMALL, *settings), folder) == ExitStatus.FINISHED
     assert [row["step"] for row in read_rows(folder.metrics) if row["split"] == "train"] == [1, 2]
@@ -360,9 +424,9 @@ def test_a_rollout_table_that_cannot_be_written_is_done_without(
 
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run of four steps that was stopped behind the second."""
+    """A run of four steps that was stopped after the second."""
     with monkeypatch.context() as within:
-        interrupt(within, behind_updates=1)
+        interrupt(within, after_updates=1)
         folder, _ = run(tmp_path, "num_steps=4", "checkpoint.every_steps=1")
     return folder
 
@@ -374,8 +438,17 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert train(run_config(*SMALL, "num_steps=4", "checkpoint.every_steps=1"), stopped) == ExitStatus.FINISHED
     output = capsys.readouterr().out
     assert "left out a damaged checkpoint" in output
-    assert "goes on behind step 1" in output
+    assert "goes on after step 1" in output
     assert [r["step"] for r in read_rows(stopped.metrics) if r["split"] == "train"] == [1, 2, 3, 4]
+
+
+def test_it_goes_on_from_where_the_first_rank_says(
+    stopped: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever checkpoint another rank's view of the file system shows as the newest."""
+    monkeypatch.setattr(ranks, "decided", lambda call: (None, parts_module._start()))
+    assert train(run_config(*SMALL, "num_steps=4"), stopped) == ExitStatus.FINISHED
+    assert "goes on after step" not in capsys.readouterr().out
 
 
 def test_best_weights_that_were_cut_short_are_told_and_done_without_only_by_force(stopped: RunFolder) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from small import group, prompt, rollout, run_config
+from small import given, group, prompt, rollout, run_config
 from torch import Tensor
 
 from tsallis_run.engine.transformers import TransformersEngine
+from tsallis_run.packing import micro_batches, trees
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
-from tsallis_run.scoring import gold_answers, micro_batches, trees
+from tsallis_run.scoring import gold_answers
 from tsallis_run.weight_sync import PROBE_TOKENS, StaleWeightsError, WeightSync, probe_ids
 
 PROBE = probe_ids(prompt((6, 7, 8, 9, 2), (9, 8, 7, 6, 1)))
@@ -58,7 +59,7 @@ def take_step(policy: ZeroPolicy) -> None:
     batches = micro_batches(
         trees([group(prompt((5, 6), (7, 1)), rollout((8,)))], gold_answers, max_tokens=99), max_tokens=99
     )
-    policy.backward(batches, [torch.ones(batch.num_scored) for batch in batches], num_prompts=1)
+    policy.backward(batches, given(torch.ones(batch.num_scored) for batch in batches), num_prompts=1)
     policy.step(1e-3)
 
 

@@ -23,10 +23,12 @@ from tsallis_run.composition_errors import (
     COMPOSITION_ERRORS,
     Compose,
     check_overrides,
+    choices_of,
     composition,
     culprit_of,
     each_value_once,
     explain,
+    groups,
     is_unknown_key,
     key_of,
 )
@@ -41,6 +43,7 @@ from tsallis_run.types import ExitStatus, UserError
 def main() -> None:
     """The console script."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its other way of telling an error is to print it and exit with 1
+    OmegaConf.register_new_resolver("choices", all_choices, replace=True)  # conf/hydra/help shows them
     command = hydra.main(version_base="1.3", config_path=str(configuration_folder()), config_name="config")(run)
     with _any_reader(), _mistakes_end_the_process():
         check_command_line()
@@ -103,6 +106,12 @@ def configuration_folders() -> list[Path]:
     """conf/, and the folder that the command adds with --config-dir."""
     given, _ = get_args_parser().parse_known_args()
     return [configuration_folder(), *([Path(given.config_dir)] if given.config_dir else [])]
+
+
+def all_choices() -> str:
+    """Every group with its choices, a line each."""
+    folders = configuration_folders()
+    return "\n".join(f"{group}: {', '.join(choices_of(group, folders))}" for group in groups(folders))
 
 
 def run(composed: DictConfig) -> None:

@@ -79,7 +79,7 @@ def check_overrides(overrides: Sequence[str], folders: Sequence[Path]) -> None:
         parsed = _parsed(override)
         if parsed is None or not isinstance(parsed.key_or_group, str):
             continue
-        group, options = parsed.key_or_group, _options(parsed.key_or_group, folders)
+        group, options = parsed.key_or_group, choices_of(parsed.key_or_group, folders)
         if not group:
             raise OverrideError(override, _unreadable(override))
         if group == "hydra":
@@ -103,7 +103,13 @@ def _check_choice(override: str, group: str, value: str, options: Sequence[str])
     raise OverrideError(override, _choice_line(group, choice, options))
 
 
-def _options(group: str, folders: Sequence[Path]) -> list[str]:
+def groups(folders: Sequence[Path]) -> list[str]:
+    """The groups of which a run chooses."""
+    names = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+    return sorted(name for name in names - {"hydra"} if not name.startswith(HIDDEN))
+
+
+def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
     """The choices of a group; none where it is no group."""
     files = (file for folder in folders for file in folder.glob(f"{group}/*.yaml")) if group else ()
     return sorted({file.stem for file in files if not file.stem.startswith(HIDDEN)})

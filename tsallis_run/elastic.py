@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]  # here: a second signal would meet a half-finished import in the handler
 
+from tsallis_run.complaint import first_line
 from tsallis_run.nodes import Node
 from tsallis_run.processes import STOP_SIGNALS, exit_status
 from tsallis_run.types import ExitStatus
@@ -49,7 +50,7 @@ def run_ranks(command: Sequence[str], node: Node) -> int:
         _, failure = error.get_first_failure()
         return exit_status(failure.exitcode, told)
     except DistError as error:
-        print(f"tsallis-run: launch.rendezvous: {node.rendezvous}: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"tsallis-run: launch.rendezvous: {node.rendezvous}: {first_line(error)}", file=sys.stderr)
         return ExitStatus.FAILED
     return ExitStatus.FINISHED
 

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 
 from tsallis_run import ranks
+from tsallis_run.complaint import first_line
 from tsallis_run.config import RunConfig
 from tsallis_run.parts import Parts
 from tsallis_run.policy.checkpoint import Position
@@ -20,7 +21,7 @@ def finish(parts: Parts, position: Position, test: dict[str, float]) -> ExitStat
 
 def stopped(parts: Parts, position: Position) -> ExitStatus:
     """Closes the records of a run that was told to stop, and is saved; collective."""
-    parts.records.note(f"stopped behind step {position.step}; to go on: tsallis-run resume={parts.folder.path}")
+    parts.records.note(f"stopped after step {position.step}; to go on: tsallis-run resume={parts.folder.path}")
     return _close(parts, _results(parts.config, ExitStatus.STOPPED, position), ExitStatus.STOPPED)
 
 
@@ -28,7 +29,7 @@ def fail(parts: Parts, position: Position, reason: str) -> ExitStatus:
     """Closes the records of a run that failed for a reason that needs no traceback; collective."""
     with suppress(DiskError):
         _close(parts, _results(parts.config, ExitStatus.FAILED, position, reason=reason), ExitStatus.FAILED)
-    _tell_failure(parts.folder, f"behind step {position.step}", reason)
+    _tell_failure(parts.folder, f"after step {position.step}", reason)
     return ExitStatus.FAILED
 
 
@@ -36,24 +37,24 @@ def record_crash(parts: Parts, position: Position, error: Exception) -> None:
     """Closes this rank's records of a run that ends by an error that nobody expected."""
     with suppress(OSError):
         parts.records.finish(
-            _results(parts.config, ExitStatus.FAILED, position, reason=_first_line(error)), ExitStatus.FAILED
+            _results(parts.config, ExitStatus.FAILED, position, reason=_reason(error)), ExitStatus.FAILED
         )
 
 
-def fail_to_start(config: RunConfig, folder: RunFolder, error: Exception) -> ExitStatus:
-    """Records a run whose parts could not be built.
+def fail_to_start(config: RunConfig, folder: RunFolder, error: Exception, place: str = "at its start") -> ExitStatus:
+    """Records a run that has no position yet: its parts could not be built, or it was not to train.
 
     Raises:
         Exception: `error`, unless it is one whose reason needs no traceback.
     """
     is_plain = isinstance(error, GaveUpError | DiskError)
-    reason = str(error) if is_plain else _first_line(error)
+    reason = str(error) if is_plain else _reason(error)
     if ranks.is_first():
         with suppress(OSError):
             write_results(folder, _results(config, ExitStatus.FAILED, None, reason=reason))
     if not is_plain:
         raise error
-    _tell_failure(folder, "at its start", reason)
+    _tell_failure(folder, place, reason)
     return ExitStatus.FAILED
 
 
@@ -86,5 +87,5 @@ def _results(
     )
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

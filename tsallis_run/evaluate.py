@@ -1,27 +1,19 @@
-"""A policy or a checkpoint -> pass@k and maj@k."""
+"""An engine with weights -> pass@k and maj@k."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from tsallis_run import ranks
 from tsallis_run.config import EvaluationConfig, RunConfig
-from tsallis_run.engine import build_engine
-from tsallis_run.engine.weights import folder_weights
 from tsallis_run.grading import is_right
-from tsallis_run.inputs import read_inputs
 from tsallis_run.metrics import bootstrap_interval, majority_vote, pass_at_k
-from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.prompts import ChatFormat
 from tsallis_run.sampler import Sampler
-from tsallis_run.tracking.display import open_display
-from tsallis_run.tracking.manifest import write_manifest
-from tsallis_run.tracking.records import MetricsFile, Results, RunFolder, write_results
-from tsallis_run.tracking.rollout_rows import RolloutRow, write_rows
+from tsallis_run.tracking.rollout_rows import RolloutRow
 from tsallis_run.tracking.rollout_table import evaluation_rows
-from tsallis_run.types import Engine, ExitStatus, Group, Prompt, RationaleEnd
+from tsallis_run.types import Engine, Group, Prompt, RationaleEnd
 
 
 @dataclass(frozen=True)
@@ -111,29 +103,3 @@ def evaluated_rollouts(
     """The answers to this rank's first examples as text, `tracker.rollouts_examples` of them at most."""
     groups = evaluation.groups[: config.tracker.rollouts_examples]
     return evaluation_rows(split, step, groups, config.evaluation.match, format.decode_all)
-
-
-def evaluate_run(config: RunConfig, folder: RunFolder) -> int:
-    """task=evaluate: the test split under the weights of `model.path`, no training; returns the exit status."""
-    ranks.join()
-    inputs = read_inputs(config, model_folder(config.model, seed=config.seed))
-    engine = build_engine(
-        inputs.model_folder, config, max_length_tokens=inputs.max_length_tokens, run_folder=folder.path
-    )
-    engine.load_weights(folder_weights(inputs.model_folder), version=0)
-    sampler = Sampler(engine, inputs, config)
-    shown = config.tracker.display if ranks.is_first() else "silent"
-    with open_display(shown, total_steps=0) as display, closing(engine):
-        display.phase("evaluate")
-        evaluation = evaluate(engine, sampler, inputs.test, config, "test")
-        metrics = evaluation_metrics(evaluation.graded, config.evaluation, seed=config.seed)
-        if ranks.is_first():
-            row: dict[str, float | int | str] = {"step": 0, "split": "test", **metrics}
-            write_manifest(folder, dataset_ids_hash=inputs.ids_hash)
-            record = MetricsFile(folder.metrics)
-            record.rewind(-1, -1)  # of an evaluation that was cut off, or of another that was forced here
-            record.log(row)
-            write_rows(folder, list(evaluated_rollouts(evaluation, "test", 0, config, inputs.format)))
-            write_results(folder, Results.of(config, status="finished", best_step=0, validation={}, test=metrics))
-            display.evaluation_row(row)
-    return ExitStatus.FINISHED

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsallis_run.complaint import first_line
 from tsallis_run.config import ModelConfig, RunConfig
 from tsallis_run.data import ids_hash, load_splits
-from tsallis_run.prompts import ChatFormat, build_prompts, chat_format, check_lengths, longest_sequence_tokens
+from tsallis_run.data.label_noise import is_wrong, wrong_answers
+from tsallis_run.data.order import visits_at
+from tsallis_run.prompts import (
+    ChatFormat,
+    build_prompts,
+    chat_format,
+    check_lengths,
+    longest_sequence_tokens,
+    with_answer,
+)
 from tsallis_run.types import Example, Prompt, RationaleEnd, UserError
 
 NO_LIMIT_TOKENS = 2**31
@@ -29,11 +39,22 @@ class Inputs:
     """Reason -> number of rows left out."""
     max_length_tokens: int
     """Room for the longest sequence of the run."""
+    wrong: dict[str, Prompt]
+    """Example id -> the prompt with its wrong label, of training examples that label noise may strike; {} without."""
 
     @property
     def ids_hash(self) -> str:
         """Which examples they are, as a hash."""
         return ids_hash([prompt.example for prompt in (*self.train, *self.validation, *self.test)])
+
+    def batch(self, step: int, config: RunConfig) -> list[Prompt]:
+        """The prompts of a training step (from 0) over all ranks, each with the label that it has at this visit."""
+        visits = visits_at(self.train, step, config.prompts_per_step, seed=config.seed)
+        return [self._labelled(prompt, visit, config) for prompt, visit in visits]
+
+    def _labelled(self, prompt: Prompt, visit: int, config: RunConfig) -> Prompt:
+        noise, id = config.dataset.noise, prompt.example.id
+        return self.wrong[id] if noise and is_wrong(id, visit, noise, seed=config.seed) else prompt
 
 
 def read_inputs(config: RunConfig, model_folder: Path) -> Inputs:
@@ -59,13 +80,26 @@ def read_inputs(config: RunConfig, model_folder: Path) -> Inputs:
 
     train, validation = prompts("train", splits.train), prompts("validation", splits.validation)
     test = prompts("test", splits.test)
-    everything = (*train, *validation, *test)
+    wrong = _with_wrong_labels(train, format, config)
+    everything = (*train, *validation, *test, *wrong.values())
     architecture = _architecture(model_folder, config.model)
     _check_vocabulary(everything, format, architecture)
     limit = int(getattr(architecture, "max_position_embeddings", None) or NO_LIMIT_TOKENS)
     check_lengths(everything, format, config, limit)
     length = longest_sequence_tokens(everything, format, config)
-    return Inputs(model_folder, format, train, validation, test, dropped, length)
+    return Inputs(model_folder, format, train, validation, test, dropped, length, wrong)
+
+
+def _with_wrong_labels(train: Sequence[Prompt], format: ChatFormat, config: RunConfig) -> dict[str, Prompt]:
+    noise = config.dataset.noise
+    if noise is None:
+        return {}
+    answers = wrong_answers([prompt.example for prompt in train], noise, seed=config.seed)
+    return {
+        prompt.example.id: with_answer(prompt, answers[prompt.example.id], format)
+        for prompt in train
+        if prompt.example.id in answers
+    }
 
 
 def _architecture(folder: Path, config: ModelConfig) -> Any:
@@ -75,8 +109,9 @@ def _architecture(folder: Path, config: ModelConfig) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # a broken folder raises whatever its reader happens to meet
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"model.path: must hold a model's config.json, got {str(folder)!r}: {reason}") from None
+        raise UserError(
+            f"model.path: must hold a model's config.json, got {str(folder)!r}: {first_line(error)}"
+        ) from None
 
 
 def _check_vocabulary(prompts: Sequence[Prompt], format: ChatFormat, architecture: Any) -> None:

@@ -29,6 +29,7 @@ from tsallis_run.config import RunConfig, validate
 from tsallis_run.doctor.findings import Findings
 from tsallis_run.doctor.place import trial_folder
 from tsallis_run.elastic import run_ranks
+from tsallis_run.engine.server.presence import check_servers
 from tsallis_run.nodes import Node, rank_environment, size_of_group, this_node
 from tsallis_run.processes import run_child, stop_at_once_when_told
 from tsallis_run.report import render, result_table
@@ -49,7 +50,7 @@ def launch(config: RunConfig) -> int:
         The exit status of the run, an `ExitStatus` where it ended by itself.
 
     Raises:
-        UserError: where the run folder cannot be had.
+        UserError: where the run folder cannot be had, or a server of `rollout.urls` is not there.
     """
     if config.task == "doctor":
         return _examine(config)
@@ -57,15 +58,19 @@ def launch(config: RunConfig) -> int:
     if path is not None and is_over(Path(path), config):
         print(f"finished before, nothing is left to do\n{_table(Path(path))}", flush=True)
         return ExitStatus.FINISHED
+    check_servers(config.rollout)
     rank = rank_environment(config.launch, os.environ)
     if rank is not None:
         os.environ.update(rank)
+        stop_at_once_when_told()
         return _run_as_rank(config)
     node = this_node(config.launch, os.environ)
     folder = _open_folder(config) if node.is_first else RunFolder(_agreed_path(config))
     status = run_child(_command(folder, config, node), child_environment(config, os.environ))
     if status == ExitStatus.FINISHED and node.is_first:
         print(_table(folder.path), flush=True)
+    if status == ExitStatus.USER_ERROR and node.is_first and config.resume is None:
+        folder.forget()
     return status
 
 
@@ -91,8 +96,6 @@ def read_run(folder: RunFolder, *, resume: bool, group: Mapping[str, int] | None
     Raises:
         UserError: where no run lies there, or its config.yaml is not valid any more.
     """
-    if not folder.config_yaml.is_file():
-        raise UserError(f"resume: must be a run folder with its config.yaml, got {folder.path}; check the path")
     data = folder.read_config()
     where = {"output_dir": str(folder.path), "resume": str(folder.path) if resume else None}
     return validate({**data, **where, "launch": {**data.get("launch", {}), **(group or {})}})
@@ -165,7 +168,8 @@ def _agreed_path(config: RunConfig) -> Path:
 def _new_folder(config: RunConfig, now: datetime) -> Path:
     """Makes outputs/<date>/<time>-<estimator>-q<q>-<dataset>, numbered where several start in one second."""
     q = "" if config.q_label is None else "-q" + re.sub(r"[^\w.]+", "-", config.q_label)
-    name = f"{now:%H-%M-%S}-{config.estimator.name}{q}-{config.dataset.name}"
+    what = "evaluate" if config.task == "evaluate" else f"{config.estimator.name}{q}"
+    name = f"{now:%H-%M-%S}-{what}-{config.dataset.name}"
     number = 1
     while True:
         path = Path("outputs", f"{now:%Y-%m-%d}", name if number == 1 else f"{name}-{number}")
@@ -182,10 +186,16 @@ def _run_as_rank(config: RunConfig) -> int:
     path = _agreed_path(config)
     started = {**config.launch.model_dump(), **size_of_group(os.environ)}
     config = validate({**config.model_dump(), "output_dir": str(path), "launch": started})
-    if os.environ["RANK"] == "0":
+    is_first = os.environ["RANK"] == "0"
+    if is_first:
         _open_folder(config)
     os.environ.update(child_environment(config, os.environ))
-    return _work(config, RunFolder(path))
+    try:
+        return _work(config, RunFolder(path))
+    except UserError:
+        if is_first and config.resume is None:
+            RunFolder(path).forget()
+        raise
 
 
 def _work(config: RunConfig, folder: RunFolder) -> int:
@@ -193,9 +203,9 @@ def _work(config: RunConfig, folder: RunFolder) -> int:
     _quieten_libraries()
     try:
         if config.task == "evaluate":
-            from tsallis_run.evaluate import evaluate_run
+            from tsallis_run.evaluate_only import evaluate_only
 
-            return evaluate_run(config, folder)
+            return evaluate_only(config, folder)
         if config.task == "doctor":
             from tsallis_run.doctor.examination import examine
 

@@ -27,14 +27,15 @@ def policy_loss(
 
 
 def length_scale(
-    num_tokens: Float[Tensor, "prompts rollouts"], config: LossConfig
+    num_tokens: Float[Tensor, "prompts rollouts"], config: LossConfig, *, mean_tokens: float
 ) -> Float[Tensor, "prompts rollouts"]:
     """What the coefficients of reward-based estimators are multiplied by.
 
     The configuration guarantees `none` for GARL and PAFT, whose w is the probability of the whole answer.
 
     Args:
-        num_tokens: sampled tokens of each rollout of the global batch, rationale and answer.
+        num_tokens: sampled tokens of each rollout, rationale and answer.
+        mean_tokens: their mean over the global batch.
 
     Returns:
         none: 1. sequence: 1/|o_m|, the mean over each rollout's tokens (GRPO as published,
@@ -47,4 +48,4 @@ def length_scale(
         case "sequence":
             return num_tokens.clamp(min=1).reciprocal()
         case "token":
-            return num_tokens.mean().clamp(min=1).reciprocal().expand_as(num_tokens)
+            return torch.full_like(num_tokens, 1 / max(mean_tokens, 1))

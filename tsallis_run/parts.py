@@ -42,12 +42,12 @@ class Parts:
 
     def close(self) -> None:
         """Ends what was started beside this process."""
+        self.engine.close()  # what is being sampled ahead breaks off: nobody waits for it
         self.sampler.close()
-        self.engine.close()
 
 
 def build(config: RunConfig, folder: RunFolder, display: Display) -> tuple[Parts, Position]:
-    """Builds every part and says where the run stands: at its start, or behind its newest whole checkpoint.
+    """Builds every part and says where the run stands: at its start, or at its newest whole checkpoint.
 
     The order matters: DeepSpeed before vLLM, whose process group would else be taken for the run's. The engine holds
     no weights yet.
@@ -57,16 +57,15 @@ def build(config: RunConfig, folder: RunFolder, display: Display) -> tuple[Parts
         GaveUpError: where the engine does not start.
         DiskError: where nothing can be written.
     """
-    inputs = read_inputs(config, model_folder(config.model, seed=config.seed))
-    checkpoint = newest_checkpoint(folder.checkpoints, display.note)
-    position = _start() if checkpoint is None else _position_of(checkpoint, inputs, config, folder)
-    ranks.wait_for_all()  # every rank has read what the first now writes over
+    model = model_folder(config.model, seed=config.seed)
+    inputs = ranks.agreed(lambda: read_inputs(config, model))
+    checkpoint, position = ranks.decided(lambda: _progress(inputs, config, folder, display))
     display.note(summary(config, inputs, folder))
-    ranks.agreed(lambda: _write_manifest(folder, inputs, position))
+    ranks.agreed(lambda: _write_manifest(folder, config, inputs, position))
     policy = ZeroPolicy(load_scorer(inputs.model_folder, config.model), config)
     if checkpoint is not None:
         load_checkpoint(checkpoint, policy)
-        display.note(f"goes on behind step {position.step}")
+        display.note(f"goes on after step {position.step}")
     room = inputs.max_length_tokens
     engine = ranks.agreed(
         lambda: build_engine(inputs.model_folder, config, max_length_tokens=room, run_folder=folder.path)
@@ -77,6 +76,15 @@ def build(config: RunConfig, folder: RunFolder, display: Display) -> tuple[Parts
     records = ranks.agreed(lambda: _records(config, folder, display, position))
     sampler = Sampler(engine, inputs, config)
     return Parts(config, folder, inputs, policy, engine, sampler, sync, records, Clock(display.phase)), position
+
+
+def _progress(
+    inputs: Inputs, config: RunConfig, folder: RunFolder, display: Display
+) -> tuple[Checkpoint | None, Position]:
+    checkpoint = newest_checkpoint(folder.checkpoints, display.note)
+    if checkpoint is None:
+        return None, _start()
+    return checkpoint, _position_of(checkpoint, inputs, config, folder)
 
 
 def _start() -> Position:
@@ -109,9 +117,11 @@ def _position_of(checkpoint: Checkpoint, inputs: Inputs, config: RunConfig, fold
     return position
 
 
-def _write_manifest(folder: RunFolder, inputs: Inputs, position: Position) -> None:
+def _write_manifest(folder: RunFolder, config: RunConfig, inputs: Inputs, position: Position) -> None:
     if ranks.is_first():
-        write_manifest(folder, dataset_ids_hash=inputs.ids_hash, step=position.step)
+        noise = config.dataset.noise
+        label = None if noise is None else noise.label
+        write_manifest(folder, dataset_ids_hash=inputs.ids_hash, step=position.step, label_noise=label)
 
 
 def _records(config: RunConfig, folder: RunFolder, display: Display, position: Position) -> RunRecords:

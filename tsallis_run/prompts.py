@@ -8,10 +8,11 @@ scoring, reward sampling and evaluation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tsallis_run.complaint import first_line
 from tsallis_run.config import ModelConfig, RunConfig
 from tsallis_run.types import Example, Prompt, RationaleEnd, UserError
 
@@ -113,8 +114,7 @@ def chat_format(folder: Path, config: ModelConfig) -> ChatFormat:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # a broken folder raises whatever its reader happens to meet
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"model.path: must hold a tokenizer, got {str(folder)!r}: {reason}") from None
+        raise UserError(f"model.path: must hold a tokenizer, got {str(folder)!r}: {first_line(error)}") from None
     if tokenizer.eos_token_id is None:
         raise UserError(f"model.path: the tokenizer must have an end token, got none in {str(folder)!r}")
     template = PLAIN_CHAT_TEMPLATE if config.chat_template == "plain" else config.chat_template
@@ -142,6 +142,12 @@ def build_prompt(example: Example, format: ChatFormat, config: RunConfig) -> Pro
     """Returns the example as the model reads it; golds that tokenise alike count once."""
     golds = dict.fromkeys(format.gold_ids(gold) for gold in example.golds)
     return Prompt(example, format.prompt_ids(prompt_text(example, config)), tuple(golds))
+
+
+def with_answer(prompt: Prompt, answer: str, format: ChatFormat) -> Prompt:
+    """Returns the prompt with `answer` as its one gold answer."""
+    example = replace(prompt.example, answer=answer, aliases=())
+    return replace(prompt, example=example, gold_ids=(format.gold_ids(answer),))
 
 
 def prompt_text(example: Example, config: RunConfig) -> str:

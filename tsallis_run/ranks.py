@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
 
-from tsallis_run.types import DiskError, EngineError, GaveUpError
+from tsallis_run.types import DiskError, EngineError, GaveUpError, UserError
 
 T = TypeVar("T")
 
@@ -27,10 +28,15 @@ class Sliceable(Protocol):
 S = TypeVar("S", bound=Sliceable)
 
 
-def join() -> None:
+PATIENCE_SECONDS = 1800
+"""How long a rank waits for another where neither waits for an engine: torch's own limit."""
+
+
+def join(patience_seconds: float = PATIENCE_SECONDS) -> None:
     """Enters the process group; one process needs no launcher, it is rank 0 of 1.
 
     Call it before vLLM is built: a process group of vLLM's own would be taken for the run's.
+    `patience_seconds` is longer than anything for which one rank may wait for another.
     """
     if dist.is_initialized():
         return
@@ -39,11 +45,13 @@ def join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
+    patience = timedelta(seconds=patience_seconds)
     if "RANK" in os.environ:
         _let_gloo_leave_the_machine()
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=patience)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+        alone = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, timeout=patience, store=alone, rank=0, world_size=1)
 
 
 def check_size(expected: int) -> None:
@@ -103,18 +111,27 @@ def agreed(call: Callable[[], T]) -> T:
     """What `call` returns here, once all ranks have succeeded: one that ended alone would leave the others waiting.
 
     Raises:
+        UserError: on every rank, where any found a mistake; with its message on the first alone, which tells it once.
         GaveUpError: on every rank, where an engine failed on any.
         DiskError: on every rank, where the disk failed any.
     """
     results: list[T] = []
-    faults: list[EngineError | OSError] = []
+    faults: list[UserError | EngineError | OSError] = []
     try:
         results = [call()]
-    except (EngineError, OSError) as error:
+    except (UserError, EngineError, OSError) as error:
         faults = [error]
     for fault in gathered(faults):
+        if isinstance(fault, UserError):
+            raise UserError(str(fault) if is_first() else "") from fault
         raise DiskError(str(fault)) if isinstance(fault, OSError) else GaveUpError(str(fault))
     return results[0]
+
+
+def decided(call: Callable[[], T]) -> T:
+    """What `call` returns on the first rank, which decides for all; raises as `agreed`."""
+    (result,) = gathered(agreed(lambda: [call()] if is_first() else []))
+    return result
 
 
 def wait_for_all() -> None:

@@ -31,6 +31,9 @@ OF_THE_MACHINE = {
 }
 """Settings that stand among those of the run: they change what it computes by rounding at most."""
 
+UNDONE = {"num_steps", "dataset.path"}
+"""Settings of one run that may leave it something to do: more steps, examples that have not been compared."""
+
 
 def open_run(path: Path, config: RunConfig) -> RunFolder:
     """The folder of a run that begins there or goes on there, with this configuration in its config.yaml.
@@ -51,7 +54,7 @@ def is_over(path: Path, config: RunConfig) -> bool:
     folder = RunFolder(path)
     if config.force or not (folder.config_yaml.is_file() and folder.is_finished()):
         return False
-    return saved_config(folder).identity == config.identity
+    return {key for key, _, _ in _all_changes(saved_config(folder), config)} <= OF_THE_MACHINE - UNDONE
 
 
 def saved_config(folder: RunFolder) -> RunConfig:
@@ -60,16 +63,22 @@ def saved_config(folder: RunFolder) -> RunConfig:
     Raises:
         UserError: where no run lies there, or its config.yaml is not valid any more.
     """
-    if not folder.config_yaml.is_file():
-        raise UserError(f"resume: must be a run folder with its config.yaml, got {folder.path}; check the path")
     return validate({**folder.read_config(), "output_dir": str(folder.path), "resume": None, "force": False})
 
 
 def changes(before: RunConfig, now: RunConfig) -> Iterator[tuple[str, Any, Any]]:
     """(key, before, now) of every setting that makes it another run."""
     allowed = OF_THE_MACHINE if now.optimizer.schedule != "constant" else OF_THE_MACHINE | {"num_steps"}
-    old, new = (config.model_dump(mode="json", exclude=CIRCUMSTANCES) for config in (before, now))
-    return (change for change in _differences("", old, new) if change[0] not in allowed)
+    return (change for change in _all_changes(before, now) if change[0] not in allowed)
+
+
+def _all_changes(before: RunConfig, now: RunConfig) -> list[tuple[str, Any, Any]]:
+    """Another estimator is told first, and not what follows from it: its loss, and that it uses no q."""
+    follows: set[str] = set()
+    if before.estimator.name != now.estimator.name:
+        follows = {"loss", "q"} if None in (before.q, now.q) else {"loss"}
+    old, new = (config.model_dump(mode="json", exclude=CIRCUMSTANCES | follows) for config in (before, now))
+    return sorted(_differences("", old, new), key=lambda change: change[0] != "estimator.name")
 
 
 def _differences(path: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

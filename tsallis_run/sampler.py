@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from tsallis_run import ranks
 from tsallis_run.batch import plan_of
 from tsallis_run.config import RunConfig
-from tsallis_run.data.order import batch_at
 from tsallis_run.engine.rollouts import sample_groups
 from tsallis_run.inputs import Inputs
 from tsallis_run.types import Engine, Group, Prompt
@@ -51,13 +50,13 @@ class Sampler:
         return ranks.agreed(lambda: self._sample(prompts, num_rollouts=num_rollouts, answers=answers, stream=stream))
 
     def close(self) -> None:
-        """Returns once nothing is being sampled; nothing will be."""
+        """Returns once nothing is being sampled; nothing will be. At once where the engine was closed before."""
         self._thread.shutdown(cancel_futures=True)
 
     def _sample_step(self, step: int) -> list[Group]:
         config = self._config
         return self._sample(
-            batch_at(self._inputs.train, step, config.prompts_per_step, seed=config.seed),
+            self._inputs.batch(step, config),
             num_rollouts=config.rollouts_per_prompt,
             answers=plan_of(step, config).by_reward,
             stream=f"seed {config.seed}, step {step}",

@@ -9,21 +9,26 @@ from tsallis_run.tracking.records import RunFolder
 
 def summary(config: RunConfig, inputs: Inputs, folder: RunFolder) -> str:
     """The start-up summary: one line per station."""
-    batch = f"{config.prompts_per_step} prompts x {config.rollouts_per_prompt} rollouts"
-    rationales = config.prompts_per_step * config.rollouts_per_prompt
+    trains, number = config.task != "evaluate", f"{config.launch.num_ranks} process(es)"
     lines = [
         f"model      {config.model.name} ({config.model.path or 'random weights'}), {config.model.dtype}",
         f"data       {config.dataset.name}: {len(inputs.train)} train, {len(inputs.validation)} validation, "
-        f"{len(inputs.test)} test{_dropped(inputs)}",
-        f"each step  {batch} = {rationales} rationales of up to {config.rollout.max_rationale_tokens} tokens, "
-        f"1 optimizer step, {_estimator(config)}",
+        f"{len(inputs.test)} test{_dropped(inputs)}{_noise(config)}",
+        *([f"each step  {_batch(config)}"] if trains else []),
         f"start      {config.start.name}: {_start(config)}",
-        f"engine     {_engine(config)}; ZeRO stage {config.zero.stage}, {config.launch.num_ranks} process(es)",
-        f"run        {_steps(config)}; validation every {config.evaluation.every_steps} with "
-        f"{config.evaluation.num_samples} answers each, the best one by maj@{config.evaluation.num_samples} is tested",
-        f"records    {folder.path}; W&B {config.tracker.wandb.mode}",
+        f"engine     {_engine(config)}; {f'ZeRO stage {config.zero.stage}, {number}' if trains else number}",
+        f"run        {_steps(config) if trains else _test(config)}",
+        f"records    {folder.path}" + (f"; W&B {config.tracker.wandb.mode}" if trains else ""),
     ]
     return "\n".join(lines)
+
+
+def _batch(config: RunConfig) -> str:
+    rationales = config.prompts_per_step * config.rollouts_per_prompt
+    return (
+        f"{config.prompts_per_step} prompts x {config.rollouts_per_prompt} rollouts = {rationales} rationales of up to "
+        f"{config.rollout.max_rationale_tokens} tokens, 1 optimizer step, {_estimator(config)}"
+    )
 
 
 def _estimator(config: RunConfig) -> str:
@@ -34,7 +39,14 @@ def _estimator(config: RunConfig) -> str:
 def _steps(config: RunConfig) -> str:
     supervised = config.start.supervised_steps
     first = f"{supervised} supervised steps on gold answers, then " if supervised else ""
-    return f"{first}{config.num_steps} steps"
+    return (
+        f"{first}{config.num_steps} steps; validation every {config.evaluation.every_steps} with "
+        f"{config.evaluation.num_samples} answers each, the best one by maj@{config.evaluation.num_samples} is tested"
+    )
+
+
+def _test(config: RunConfig) -> str:
+    return f"no training; the test split with {config.evaluation.num_samples} answers each"
 
 
 def _start(config: RunConfig) -> str:
@@ -52,6 +64,11 @@ def _engine(config: RunConfig) -> str:
         urls, number = config.rollout.urls, config.rollout.num_workers
         return f"vLLM's servers at {', '.join(urls)}" if urls else f"{number} vLLM server(s) on each machine"
     return "the slow reference engine (rollout=transformers), because it was asked for"
+
+
+def _noise(config: RunConfig) -> str:
+    noise = config.dataset.noise
+    return "" if noise is None else f"; LABEL NOISE: {noise.label}"
 
 
 def _dropped(inputs: Inputs) -> str:

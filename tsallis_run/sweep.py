@@ -14,10 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from tsallis_run.config import RunConfig
-from tsallis_run.launch import launch, read_run
+from tsallis_run.launch import launch
 from tsallis_run.nodes import this_node
 from tsallis_run.report import render, result_table
-from tsallis_run.tracking.records import RunFolder, read_results
+from tsallis_run.resume import changes, is_over, saved_config
+from tsallis_run.tracking.records import RunFolder
 from tsallis_run.types import ExitStatus, UserError
 
 LABEL_LIMIT = 120
@@ -77,7 +78,7 @@ class Standing(StrEnum):
     NEW = "new"
     FINISHED = "finished"
     RESUMABLE = "resumable"
-    """It was interrupted behind a complete checkpoint."""
+    """It was interrupted after a complete checkpoint."""
     UNFINISHED = "unfinished"
     """Nothing to go on from: it ended before a checkpoint, or it was another run."""
 
@@ -113,7 +114,7 @@ def standing(config: RunConfig) -> Standing:
         return Standing.NEW
     if not _is_run_of(config, folder):
         return Standing.UNFINISHED
-    if folder.results.is_file() and read_results(folder).status == "finished":
+    if is_over(folder.path, config.model_copy(update={"force": False})):
         return Standing.FINISHED
     has_checkpoint = any(folder.checkpoints.glob("step-*/COMPLETE"))
     return Standing.RESUMABLE if has_checkpoint else Standing.UNFINISHED
@@ -191,7 +192,7 @@ def _placed(candidate: Candidate, label: str, sweep_folder: Path) -> Point:
 def _is_run_of(config: RunConfig, folder: RunFolder) -> bool:
     """Whether the run that lies in `folder` is the one of `config`; one that is not valid any more is another."""
     try:
-        return read_run(folder, resume=False).identity == config.identity
+        return not any(changes(saved_config(folder), config))
     except UserError:
         return False
 

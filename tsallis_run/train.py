@@ -8,32 +8,34 @@ from contextlib import closing
 from dataclasses import replace
 
 from tsallis_run import ranks
-from tsallis_run.batch import estimate, gather, numbers_of, plan_of, score, training_batches
-from tsallis_run.config import RunConfig
+from tsallis_run.batch import plan_of
+from tsallis_run.config import QPerExample, RunConfig
 from tsallis_run.diagnostics import diagnostics
 from tsallis_run.ending import fail, fail_to_start, finish, record_crash, stopped
 from tsallis_run.engine.weights import folder_weights
+from tsallis_run.estimators.q_per_example import remembered
 from tsallis_run.evaluate import Evaluation, evaluate, evaluated_rollouts, evaluation_metrics
+from tsallis_run.learning import Learned, learn
+from tsallis_run.memorisation import memorisation
 from tsallis_run.parts import Parts, build
 from tsallis_run.policy.best import forget_best, save_best
 from tsallis_run.policy.checkpoint import Position, best_steps, save_checkpoint
 from tsallis_run.policy.schedule import learning_rate_at
-from tsallis_run.scoring import Scores
 from tsallis_run.stop import StopRequest
 from tsallis_run.tracking.bad_batch import write_bad_batch
 from tsallis_run.tracking.display import open_display
 from tsallis_run.tracking.records import MetricsRow, RunFolder
 from tsallis_run.tracking.rollout_table import training_rows
-from tsallis_run.types import Coefficients, DiskError, ExitStatus, GaveUpError, Group, UserError
+from tsallis_run.types import DiskError, ExitStatus, GaveUpError, Group, UserError
 
-STATIONS = ("sync", "generate", "score", "backward")
+STATIONS = ("sync", "generate", "score", "backward", "step")
 """Where the time of a step goes; the first step behind a checkpoint also tells the seconds of saving it."""
 
 
 def train(config: RunConfig, folder: RunFolder) -> int:
     """Runs one training to its end, or to where it is told to stop; returns the exit status."""
     stop = StopRequest()
-    ranks.join()
+    ranks.join(config.rollout.patience_seconds)
     with open_display(config.tracker.display if ranks.is_first() else "silent", config.total_steps) as display:
         try:
             parts, position = build(config, folder, display)
@@ -80,46 +82,47 @@ def take_step(parts: Parts, position: Position) -> Position:
         GaveUpError: where an engine failed; the weights are those of `position`.
     """
     config, clock, policy, step = parts.config, parts.clock, parts.policy, position.step
-    plan, max_tokens = plan_of(step, config), config.optimizer.micro_batch_tokens
+    ids = [prompt.example.id for prompt in parts.inputs.batch(step, config)]
+    plan = plan_of(step, config, [position.last_log_p.get(id) for id in ids])
     probe_difference = synced(parts)
     with clock.phase("generate"):
         groups = parts.sampler.take(step)
         check_versions(groups, policy.version, config)
         parts.sampler.look_ahead(step + 1)
         parts.engine.sleep()
-    with clock.phase("score"):
-        scores = score(policy, groups, plan, config)
-        batch = gather(numbers_of(groups, scores, config))
-    coefficients = estimate(batch, plan, config)
-    own = Coefficients(ranks.share(coefficients.rationale), ranks.share(coefficients.answer))
-    with clock.phase("backward"):
-        batches, weights = training_batches(groups, scores, own, plan, max_tokens=max_tokens)
-        loss = policy.backward(batches, weights, num_prompts=config.prompts_per_step)
+    learned = learn(policy, groups, plan, config, clock)
+    with clock.phase("step"):
         learning_rate = learning_rate_at(step, config.optimizer, config.total_steps)
-        grad_norm = 0.0 if loss is None else policy.step(learning_rate)
-    is_taken, seconds = math.isfinite(grad_norm), clock.row()
+        grad_norm = 0.0 if learned.loss is None else policy.step(learning_rate)
     row: MetricsRow = {
         "step": step + 1,
         "split": "train",
         "phase": plan.phase,
-        "loss": loss or 0.0,
+        "loss": learned.loss or 0.0,
         "grad_norm": grad_norm,
-        "skipped": int(not is_taken),
         "learning_rate": learning_rate,
         "policy_version": policy.version,
-        **diagnostics(batch, coefficients, plan, config),
         "probe_difference": probe_difference,
-        "tokens_per_second": float(batch.num_tokens.sum()) / sum(seconds[f"{station}_seconds"] for station in STATIONS),
-        **seconds,
+        **diagnostics(learned.batch, learned.coefficients, plan, config),
+        **learned.work,
+        **speed(clock.row(), learned),
     }
-    if not is_taken:
-        return leave_out(parts, position, _finite(row), groups, scores, own)
-    ranks.agreed(lambda: parts.records.train(row))
+    if not math.isfinite(grad_norm):
+        return leave_out(parts, position, row, groups, learned)
+    ranks.agreed(lambda: parts.records.train({**row, "skipped": 0}))
     if awaits_rollouts(step + 1, config):
         shown = groups[: config.tracker.rollouts_examples]
         decode = parts.inputs.format.decode_all
-        parts.records.rollouts(training_rows(step + 1, shown, scores.log_p_answer, own, decode))
+        parts.records.rollouts(training_rows(step + 1, shown, learned.scores.log_p_answer, learned.own, decode))
+    if isinstance(config.q, QPerExample):
+        position = replace(position, last_log_p=remembered(position.last_log_p, ids, learned.batch.log_w))
     return replace(position, step=step + 1, skipped_in_a_row=0)
+
+
+def speed(seconds: dict[str, float], learned: Learned) -> dict[str, float]:
+    """The seconds of a step, and the sampled tokens per second over all its stations."""
+    num_tokens = float(learned.batch.num_tokens.sum())
+    return seconds | {"tokens_per_second": num_tokens / sum(seconds[f"{station}_seconds"] for station in STATIONS)}
 
 
 def synced(parts: Parts) -> float:
@@ -137,15 +140,13 @@ def check_versions(groups: Sequence[Group], version: int, config: RunConfig) -> 
     assert version - oldest <= allowed, f"rollouts of version {oldest} for weights of version {version}"
 
 
-def leave_out(
-    parts: Parts, position: Position, row: MetricsRow, groups: Sequence[Group], scores: Scores, own: Coefficients
-) -> Position:
+def leave_out(parts: Parts, position: Position, row: MetricsRow, groups: Sequence[Group], learned: Learned) -> Position:
     """Records a step whose loss or gradient is not finite: weights and optimizer are what they were."""
     step = position.step + 1
     with parts.records.dispensable("the bad batch"):
-        write_bad_batch(parts.folder, step, ranks.rank(), groups, scores.log_p_answer, own)
+        write_bad_batch(parts.folder, step, ranks.rank(), groups, learned.scores.log_p_answer, learned.own)
     parts.records.note(f"step {step} left out: a number is not finite; its batch lies in {parts.folder.bad_batches}")
-    ranks.agreed(lambda: parts.records.train(row))
+    ranks.agreed(lambda: parts.records.train({**_finite(row), "skipped": 1}))
     return replace(position, step=step, skipped_in_a_row=position.skipped_in_a_row + 1)
 
 
@@ -179,7 +180,8 @@ def validate(parts: Parts, position: Position) -> Position:
     synced(parts)
     with parts.clock.phase("evaluate"):
         evaluation = evaluate(parts.engine, parts.sampler, parts.inputs.validation, config, "validation")
-    metrics = record(parts, evaluation, "validation", position.step)
+        noise = memorisation(parts.policy, parts.engine, parts.sampler, parts.inputs, config)
+    metrics = record(parts, evaluation, "validation", position.step, noise)
     position, name = replace(position, validated_step=position.step), f"maj@{config.evaluation.num_samples}"
     if position.best_step is not None and metrics[name] <= position.best_validation[name]:
         return position
@@ -198,13 +200,13 @@ def test(parts: Parts, position: Position) -> dict[str, float]:
     ranks.agreed(lambda: parts.engine.load_weights(folder_weights(parts.folder.best), version=best_step))
     with parts.clock.phase("evaluate"):
         evaluation = evaluate(parts.engine, parts.sampler, parts.inputs.test, config, "test")
-    return record(parts, evaluation, "test", best_step)
+    return record(parts, evaluation, "test", best_step, noise={})
 
 
-def record(parts: Parts, evaluation: Evaluation, split: str, step: int) -> dict[str, float]:
-    """Records an evaluation of the weights behind `step`, and returns its metrics."""
+def record(parts: Parts, evaluation: Evaluation, split: str, step: int, noise: dict[str, float]) -> dict[str, float]:
+    """Records an evaluation of the weights behind `step`, and returns its metrics, those of label noise with them."""
     config = parts.config
-    metrics = evaluation_metrics(evaluation.graded, config.evaluation, seed=config.seed)
+    metrics = evaluation_metrics(evaluation.graded, config.evaluation, seed=config.seed) | noise
     row: MetricsRow = {"step": step, "split": split, **metrics, **parts.clock.row()}
     ranks.agreed(lambda: parts.records.evaluation(row))
     if config.tracker.rollouts_every_steps is not None:

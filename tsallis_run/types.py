@@ -41,9 +41,15 @@ class ExitStatus(IntEnum):
     """Told to stop by a signal; saved, and can be resumed."""
 
 
-def schedule_label(kind: str, start: float, end: float, num_steps: int) -> str:
-    """A schedule of q in a few words, such as `1->0 step at 200`; here, so that the report needs no validation."""
-    return f"{start:g}->{end:g} {kind} {'at' if kind == 'step' else 'over'} {num_steps}"
+def q_label(*, kind: str, **settings: float | int) -> str:
+    """A q that is no number in a few words, such as `1->0 step at 200` or `per example, floor 0.1`.
+
+    Here, so that the report needs no validation.
+    """
+    if kind == "per_example":
+        return f"per example, floor {settings['floor']:g}"
+    when = "at" if kind == "step" else "over"
+    return f"{settings['start']:g}->{settings['end']:g} {kind} {when} {settings['num_steps']}"
 
 
 @dataclass(frozen=True)

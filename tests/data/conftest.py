@@ -12,10 +12,9 @@ import pytest
 import yaml
 from pyarrow import parquet
 from pydantic import TypeAdapter
+from small import run_config
 
 from tsallis_run.config import DatasetConfig
-
-CONF = Path(__file__).parents[2] / "conf" / "dataset"
 
 Row = dict[str, Any]
 Configure = Callable[..., Any]
@@ -27,7 +26,7 @@ def configure() -> Configure:
     """conf/dataset/NAME.yaml with changes, validated."""
 
     def configure(name: str, **changes: object) -> DatasetConfig:
-        values = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
+        values = run_config(f"dataset={name}").dataset.model_dump() | changes
         values = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
         return TypeAdapter(DatasetConfig).validate_python(values)
 

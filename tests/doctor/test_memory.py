@@ -9,7 +9,7 @@ from tsallis_run.config import RunConfig
 from tsallis_run.doctor.memory import ModelSize, Need, checkpoint_bytes, model_size, need
 from tsallis_run.policy.model_folder import model_folder
 
-SIZE = ModelSize(num_weights=1000, num_layers=2, width=10, num_heads=2, vocabulary=50)
+SIZE = ModelSize(num_weights=1000, num_layers=2, width=10, vocabulary=50)
 
 
 def needed(*overrides: str) -> Need:
@@ -24,20 +24,35 @@ def test_float32_at_stage_0_takes_16_bytes_a_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "shares"), [(1, (2000, 4000, 3000)), (2, (2000, 1000, 3000)), (3, (500, 1000, 3000))]
+    ("stage", "shares"), [(1, (2000, 6000, 3000)), (2, (2000, 1000, 3000)), (3, (500, 1000, 3000))]
 )
 def test_bfloat16_over_4_ranks_is_sharded_stage_by_stage(stage: int, shares: tuple[float, ...]) -> None:
-    # whole: 2 for the weight, 4 for its gradient in float32, 4 + 8 for master copy and moments
+    # whole: 2 for the weight, 4 for its gradient in float32 (at stage 1 another 2 for the micro-batch's), 4 + 8 for
+    # master copy and moments
     sharded = needed("model.dtype=bfloat16", f"zero=stage{stage}", "launch.num_processes=4")
     assert (sharded.weights, sharded.gradients, sharded.optimizer) == shares
+
+
+@pytest.mark.parametrize(("dtype", "stage", "gigabytes"), [("bfloat16", 1, 0), ("bfloat16", 3, 1), ("float32", 1, 2)])
+def test_on_a_gpu_deepspeed_holds_a_bucket_whatever_the_size_of_the_model(
+    dtype: str, stage: int, gigabytes: int
+) -> None:
+    config = run_config(f"model.dtype={dtype}", f"zero=stage{stage}")
+    on_gpu, on_cpu = (need(SIZE, config, longest_tokens=30, gpu_bytes=bytes).gradients for bytes in (80 * 2**30, None))
+    assert on_gpu - on_cpu == gigabytes * 10**9
+
+
+def test_sgd_keeps_nothing_or_its_momentum() -> None:
+    stage_0, stage_1 = ("zero=stage0", "optimizer=sgd"), ("zero=stage1", "optimizer=sgd")
+    assert [needed(*stage_0).optimizer, needed(*stage_0, "optimizer.momentum=0.9").optimizer] == [0, 4000]
+    assert [needed(*stage_1).optimizer, needed(*stage_1, "optimizer.momentum=0.9").optimizer] == [4000, 8000]
+    assert checkpoint_bytes(SIZE, run_config("optimizer=sgd", "checkpoint.keep=2")) == 1000 * (4 * 3 + 4 * 2)
 
 
 def test_activations_by_hand() -> None:
     logits = 2 * 4 * 50 * 100
     assert needed("model.dtype=bfloat16").activations == 2 * 34 * 100 * 10 + logits
     assert needed("model.dtype=float32").activations == 2 * (2 * 34 * 100 * 10) + logits
-    eager = needed("model.dtype=bfloat16", "model.attention=eager").activations
-    assert eager == 2 * (34 * 100 * 10 + 5 * 2 * 100**2) + logits
     checkpointed = needed("model.dtype=bfloat16", "model.gradient_checkpointing=true").activations
     assert checkpointed == 34 * 100 * 10 + 2 * (2 * 100 * 10) + logits
 
@@ -73,6 +88,6 @@ def test_the_size_of_a_model_is_read_from_its_folder_without_its_weights() -> No
     config: RunConfig = run_config()
     folder = model_folder(config.model, seed=0)
     size = model_size(folder, config)
-    assert (size.num_layers, size.width, size.num_heads, size.vocabulary) == (3, 128, 4, 48)
+    assert (size.num_layers, size.width, size.vocabulary) == (3, 128, 48)
     # embedding, tied; in a layer attention with two norms of a head, MLP with two norms
     assert size.num_weights == 48 * 128 + 3 * (128 * 384 + 2 * 32 + 3 * 128 * 256 + 2 * 128) + 128

@@ -17,6 +17,7 @@ from torch import Tensor
 from tsallis_run import ranks
 from tsallis_run.config import VllmServerRollout
 from tsallis_run.engine.server.engine import VllmServerEngine
+from tsallis_run.engine.vllm_settings import ServedModel
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.types import CompletionRequest, EngineError
 
@@ -40,15 +41,8 @@ def start_server(calls: list[str]) -> str:
 def build(url: str) -> VllmServerEngine:
     config = run_config("rollout=vllm_server", f"rollout.urls=[{url}]", "launch.num_processes=2")
     assert isinstance(config.rollout, VllmServerRollout)
-    return VllmServerEngine(
-        model_folder(config.model, seed=0),
-        config.rollout,
-        dtype="float32",
-        max_length_tokens=64,
-        trust_remote_code=False,
-        tolerance_nats=1e-3,
-        run_folder=Path(),
-    )
+    model = ServedModel(model_folder(config.model, seed=0), "float32", 64, trust_remote_code=False)
+    return VllmServerEngine(model, config.rollout, tolerance_nats=1e-3, run_folder=Path())
 
 
 def main(file: Path) -> None:

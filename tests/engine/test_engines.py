@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small import run_config
+from transformers import AutoModelForCausalLM
 
 from tsallis_run import ranks
 from tsallis_run.engine.transformers import TransformersEngine
 from tsallis_run.engine.vllm import VllmEngine
+from tsallis_run.engine.vllm_settings import ServedModel
 from tsallis_run.engine.weights import folder_weights
 from tsallis_run.policy.model_folder import model_folder
-from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.types import Completion, CompletionRequest, Engine, EngineError
 
 ROUNDING_NATS = 1e-4
@@ -33,13 +34,12 @@ def engine(request: pytest.FixtureRequest, folder: Path) -> Engine:
     if request.param == "transformers":
         return TransformersEngine(folder, dtype="float32", trust_remote_code=False)
     ranks.join()
-    rollout = run_config().rollout
-    return VllmEngine(folder, rollout, dtype="float32", max_length_tokens=256, trust_remote_code=False)
+    model = ServedModel(folder, "float32", 256, trust_remote_code=False)
+    return VllmEngine(model, run_config().rollout)
 
 
 def trainer_log_probs(folder: Path, ids: tuple[int, ...], scale: float = 1.0) -> list[float]:
-    config = run_config().model
-    model = load_scorer(folder, config).model
+    model = AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(scale)

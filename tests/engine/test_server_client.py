@@ -35,9 +35,14 @@ def server(answer: Answer = usual_answer) -> Iterator[str]:
         fake.server_close()
 
 
-def client(*urls: str, timeout_seconds: float = 20.0, silence_seconds: float | None = None) -> Client:
+def client(
+    *urls: str,
+    timeout_seconds: float = 20.0,
+    silence_seconds: float | None = None,
+    look_up: Callable[[], Addresses] | None = None,
+) -> Client:
     return Client(
-        lambda: Addresses(urls),
+        look_up or (lambda: Addresses(urls)),
         vocabulary=VOCABULARY,
         first_server=0,
         timeout_seconds=timeout_seconds,
@@ -103,6 +108,23 @@ def test_servers_that_are_all_dead_are_told_by_their_address() -> None:
         client(NOBODY).complete(requests(2))
 
 
+def test_requests_break_off_once_there_will_be_no_more_servers() -> None:
+    asked, done = threading.Event(), threading.Event()
+
+    def slow(path: str, body: Any) -> tuple[int, str]:
+        asked.set()
+        done.wait(timeout=60)
+        return usual_answer(path, body)
+
+    with server(slow) as url:
+        told = client(url, look_up=lambda: Addresses((), "the end") if asked.is_set() else Addresses((url,)))
+        start = time.monotonic()
+        with pytest.raises(EngineError, match=r"^the end$"):
+            told.complete(requests(2))
+        assert time.monotonic() - start < 5
+        done.set()
+
+
 def edited(edit: Callable[[dict[str, Any]], None]) -> Answer:
     def answer(_path: str, body: Any) -> tuple[int, str]:
         whole = completion(body)
@@ -123,8 +145,8 @@ NONSENSE: dict[str, tuple[Answer, str]] = {
     "no ids": (edited(lambda choice: choice.pop("token_ids")), "outside the vocabulary of 48"),
     "an id too large": (edited(lambda choice: choice.update(token_ids=[1, 48, 2])), "outside the vocabulary of 48"),
     "a negative id": (edited(lambda choice: choice.update(token_ids=[1, -1, 2])), "outside the vocabulary of 48"),
-    "too few ids": (edited(lambda choice: choice.update(token_ids=[1, 2])), "behind 2 of 3 tokens"),
-    "too many ids": (edited(lambda choice: choice.update(token_ids=[1] * 4)), "behind 4 of 3 tokens"),
+    "too few ids": (edited(lambda choice: choice.update(token_ids=[1, 2])), "after 2 of 3 tokens"),
+    "too many ids": (edited(lambda choice: choice.update(token_ids=[1] * 4)), "after 4 of 3 tokens"),
     "no log-probs": (edited(lambda choice: choice.update(logprobs=None)), "no numbers"),
     "too few log-probs": (edited(lambda choice: choice["logprobs"]["token_logprobs"].pop()), "2 log-probs for 3"),
     "a NaN": (edited(lambda choice: choice["logprobs"].update(token_logprobs=[-1, math.nan, -1])), "no numbers"),

@@ -22,6 +22,7 @@ from tsallis_run.engine.server.client import Client
 from tsallis_run.engine.server.control import Server
 from tsallis_run.engine.server.engine import VllmServerEngine
 from tsallis_run.engine.server.fleet import GivenServers
+from tsallis_run.engine.vllm_settings import ServedModel
 from tsallis_run.engine.weights import folder_weights
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.types import CompletionRequest, EngineError
@@ -34,15 +35,9 @@ def server_engine(folder: Path, *overrides: str) -> VllmServerEngine:
     """An engine on the tiny model; logs go to `folder`."""
     config = run_config("rollout=vllm_server", *overrides)
     assert isinstance(config.rollout, VllmServerRollout)
-    return VllmServerEngine(
-        model_folder(config.model, seed=0),
-        config.rollout,
-        dtype="float32",
-        max_length_tokens=256,
-        trust_remote_code=False,
-        tolerance_nats=config.probe_tolerance_nats,
-        run_folder=folder,
-    )
+    model = ServedModel(model_folder(config.model, seed=0), "float32", 256, trust_remote_code=False)
+    tolerance = config.probe_tolerance_nats
+    return VllmServerEngine(model, config.rollout, tolerance_nats=tolerance, run_folder=folder)
 
 
 @pytest.fixture(scope="module")

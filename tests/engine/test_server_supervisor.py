@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from tsallis_run.engine.server.addresses import AddressBook
+from tsallis_run.engine.server.addresses import AddressBook, Addresses
 from tsallis_run.engine.server.shared_weights import SharedWeights
 from tsallis_run.engine.server.supervisor import Limits, Supervisor
 from tsallis_run.engine.server.worker_process import WorkerProcess
@@ -183,3 +183,19 @@ def test_closing_ends_the_workers_within_seconds(workers: Workers) -> None:
     assert time.monotonic() - start < 5
     assert not any(is_running(pid) for pid in workers.pids)
     assert supervisor.num_restarts == 0
+
+
+def test_addresses_that_a_full_disk_cannot_take_end_the_run(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = workers.start()
+
+    def full(book: AddressBook, addresses: Addresses) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as within:
+        within.setattr(AddressBook, "write", full)
+        complaint = "the addresses of the workers could not be written: .*No space left on device"
+        with pytest.raises(EngineError, match=complaint):
+            supervisor.hand_over(workers.weights(4), timeout_seconds=20.0)
+        assert supervisor.addresses.urls == ()
+        supervisor.close()
+    assert not any(is_running(pid) for pid in workers.pids)

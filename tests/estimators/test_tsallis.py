@@ -99,6 +99,26 @@ def test_the_escort_of_two_labels_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([16 / 17, 1 / 17], dtype=torch.float64))
 
 
+def test_contamination_by_hand() -> None:
+    # eps = 0.2, q = 1/2: r = (0.2/0.8)^2 = 1/16, r/(1+r) = 1/17
+    assert tsallis.contamination(0.2, 0.5) == pytest.approx(1 / 17)
+    assert tsallis.contamination(0.2, 0.25) == pytest.approx(1 / 257)
+
+
+def test_contamination_is_the_frequency_at_q_1_and_a_filter_below() -> None:
+    for eps in (0.01, 0.1, 0.3, 0.49):
+        assert tsallis.contamination(eps, 1) == pytest.approx(eps)
+        by_q = [tsallis.contamination(eps, q) for q in (0, 1e-300, 0.1, 0.25, 0.5, 0.75, 1)]
+        assert by_q == sorted(by_q)
+        assert by_q[:2] == [0.0, 0.0]
+    assert [tsallis.contamination(eps, q) for eps, q in ((0.0, 0.5), (1.0, 0.5), (0.5, 0.3), (0.5, 0))] == [
+        0,
+        1,
+        0.5,
+        0.5,
+    ]
+
+
 def test_the_escort_is_the_label_distribution_at_q_1_and_its_mode_at_q_0() -> None:
     alpha = torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.4, 0.2], [1.0, 0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(tsallis.escort(alpha, 1), alpha)

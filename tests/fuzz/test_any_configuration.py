@@ -18,11 +18,12 @@ from tsallis_run.config import RunConfig, validate
 from tsallis_run.types import UserError
 
 MOVING = "q={kind:linear,start:1,end:0,num_steps:9}"
+PER_EXAMPLE = "q={kind:per_example,floor:0.1,prior:1}"
 FORMS = [
     ("dataset=reversal", "estimator=garl", "estimator.normalize=false", "rollout=vllm", MOVING),
     ("dataset=finqa", "estimator=paft", "rollout=vllm_server"),
-    ("dataset=gsm8k", "estimator=reward", "rollout=transformers"),
-    ("dataset=hotpotqa", "estimator=rloo"),
+    ("dataset=gsm8k", "estimator=reward", "rollout=transformers", PER_EXAMPLE, "optimizer=sgd"),
+    ("dataset=hotpotqa", "estimator=rloo", "dataset.label_noise.fraction=0.5"),
 ]
 """Runs that have, taken together, every form of every section."""
 
@@ -87,7 +88,7 @@ def test_the_forms_have_every_key_of_the_schema() -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form[0])
 def test_any_value_of_any_key_is_accepted_or_told_by_its_name(form: tuple[str, ...], count: Count) -> None:
     base = run_config(*form).model_dump(mode="json")
-    new = base.keys() if form == FORMS[0] else ("dataset", "estimator", "rollout")
+    new = base.keys() if form == FORMS[0] else ("dataset", "estimator", "optimizer", "q", "rollout")
     paths = sorted(path for path in keys(base) if path[0] in new)
 
     @settings(FUZZ, max_examples=len(paths) * 7)

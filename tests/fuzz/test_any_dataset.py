@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from fuzz.conftest import FUZZ, LINE, Count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from small import run_config
 
 from tsallis_run.config import DatasetConfig
 from tsallis_run.data import load_splits
 from tsallis_run.types import UserError
 
-CONF = Path(__file__).parents[2] / "conf" / "dataset"
 NUM_ROWS = 8
 
 
@@ -83,7 +82,7 @@ def spoiled(row: dict[str, Any], place: tuple[Any, ...], how: str, junk: Any) ->
 
 
 def read(name: str, path: Path) -> Any:
-    values = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | {"path": str(path)}
+    values = run_config(f"dataset={name}").dataset.model_dump() | {"path": str(path)}
     values |= {"validation_fraction": 0.4} if name == "gsm8k" else {}
     return load_splits(TypeAdapter(DatasetConfig).validate_python(values), seed=0)
 

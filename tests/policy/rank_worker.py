@@ -8,14 +8,15 @@ from pathlib import Path
 
 import torch
 from policy.test_zero import COEFFICIENTS, GROUPS, SHARES, full_gradient, policy
-from small import group, prompt, run_config
+from small import given, group, prompt, run_config
 from torch import Tensor
 
 from tsallis_run import ranks
 from tsallis_run.evaluate import evaluate, evaluation_metrics
+from tsallis_run.packing import MicroBatch, micro_batches, trees
 from tsallis_run.policy import token_scorer
 from tsallis_run.policy.zero import ZeroPolicy
-from tsallis_run.scoring import MicroBatch, gold_answers, micro_batches, token_coefficients, trees
+from tsallis_run.scoring import gold_answers, token_coefficients
 from tsallis_run.types import Answer, Coefficients, Engine, Group, Prompt, RationaleEnd, Rollout
 
 STAGES = (0, 1, 2, 3)
@@ -34,6 +35,12 @@ def work(mass: Tensor) -> tuple[list[MicroBatch], list[Tensor]]:
     return batches, [token_coefficients(batch, coefficients, ranks.share(SHARES)) for batch in batches]
 
 
+def backward(policy: ZeroPolicy, mass: Tensor) -> float | None:
+    """Accumulates the gradient of that work; returns its loss."""
+    batches, weights = work(mass)
+    return policy.backward(batches, given(weights), num_prompts=len(GROUPS)).loss
+
+
 def trained_policy(stage: int) -> ZeroPolicy:
     """A policy under ZeRO, the same on any number of ranks."""
     return policy(run_config(f"zero=stage{stage}", f"launch.num_processes={ranks.size()}", "prompts_per_step=2"))
@@ -45,7 +52,7 @@ def gradients() -> dict[str, Tensor]:
     for case, mass in SHARES_OF_MASS.items():
         for stage in STAGES:
             trained = trained_policy(stage)
-            loss = trained.backward(*work(mass), num_prompts=len(GROUPS))
+            loss = backward(trained, mass)
             found[f"gradient, {case}, stage {stage}"] = full_gradient(trained)
             found[f"loss, {case}, stage {stage}"] = torch.tensor(loss)
     return found
@@ -55,7 +62,7 @@ def steps() -> Tensor:
     """The weights after some steps at stage 3 whose mass lies all on the first rank's prompts."""
     trained = trained_policy(3)
     for _ in range(NUM_STEPS):
-        trained.backward(*work(SHARES_OF_MASS["all mass on the first"]), num_prompts=len(GROUPS))
+        backward(trained, SHARES_OF_MASS["all mass on the first"])
         trained.step(LEARNING_RATE)
     return torch.cat([weight.flatten().clone() for _, weight in trained.weights()])
 

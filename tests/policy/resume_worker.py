@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import torch
-from policy.rank_worker import LEARNING_RATE, SHARES_OF_MASS, STAGES, trained_policy, work
+from policy.rank_worker import LEARNING_RATE, SHARES_OF_MASS, STAGES, backward, trained_policy, work
 from policy.test_zero import GROUPS
-from small import run_config
+from small import given, run_config
 from torch import Tensor
 
 from tsallis_run import ranks
@@ -22,7 +22,7 @@ BEFORE, BEHIND = 1, 3
 
 def take_steps(policy: ZeroPolicy, num_steps: int) -> None:
     for _ in range(num_steps):
-        policy.backward(*work(EVEN), num_prompts=len(GROUPS))
+        backward(policy, EVEN)
         policy.step(LEARNING_RATE)
 
 
@@ -50,7 +50,7 @@ def bad_step(stage: int) -> Tensor:
     batches, coefficients = work(EVEN)
     if ranks.rank() == ranks.size() - 1:
         coefficients[0][0] = torch.nan
-    policy.backward(batches, coefficients, num_prompts=len(GROUPS))
+    policy.backward(batches, given(coefficients), num_prompts=len(GROUPS))
     norm = policy.step(LEARNING_RATE)
     change = float((weights(policy) - before).abs().max())
     own = [float(torch.isfinite(torch.tensor(norm))), float(policy.version), change]

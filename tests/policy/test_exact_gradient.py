@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from small import group, run_config
 from torch import Tensor
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from tsallis_run.batch import estimate, gather, numbers_of, plan_of, score, training_batches
+from tsallis_run.batch import plan_of
 from tsallis_run.config import RunConfig
+from tsallis_run.estimators.choose import Estimator
 from tsallis_run.estimators.paft import attenuate, resampling_probabilities
+from tsallis_run.learning import learn
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
+from tsallis_run.tracking.clock import Clock
 from tsallis_run.types import Answer, Coefficients, Example, Group, Prompt, RationaleEnd, Rollout
 
 LARGEST_DIFFERENCE = 2e-6
@@ -38,7 +41,7 @@ ANSWERS = [(token,) for token in TOKENS]
 """For rewards. The first alone is right."""
 PAIRS = list(product(range(len(RATIONALES)), repeat=2))
 MICRO_BATCHES = [1, 60, 4096]
-"""Tokens: one rollout at a time, a few groups, many."""
+"""Tokens: one rollout at a time, scored first; a few groups and many, whose forward pass is kept."""
 
 Gradient = Tensor
 Settings = tuple[str, ...]
@@ -212,12 +215,21 @@ def mean_gradient(
     """
     policy = ZeroPolicy(load_scorer(folder, config.model), config)
     optimizer = config.optimizer.model_copy(update={"micro_batch_tokens": max_tokens})
+    config = config.model_copy(update={"optimizer": optimizer, "prompts_per_step": 1})
     plan = plan_of(0, config)
-    scores = score(policy, groups, plan, config.model_copy(update={"optimizer": optimizer}))
-    batch = gather(numbers_of(groups, scores, config))
-    each = coefficients_of(batch.log_p_answer) if coefficients_of else estimate(batch, plan, config)
-    mean = Coefficients(each.rationale * probability[:, None], each.answer * probability[:, None])
-    policy.backward(*training_batches(groups, scores, mean, plan, max_tokens=max_tokens), num_prompts=1)
+
+    def weighted(estimator: Estimator | None) -> Estimator | None:
+        def estimate(signal: Tensor, generator: torch.Generator, log_ratio: Tensor | None) -> Coefficients:
+            assert estimator is not None
+            each = coefficients_of(signal) if coefficients_of else estimator(signal, generator, log_ratio)
+            return Coefficients(each.rationale * probability[:, None], each.answer * probability[:, None])
+
+        return estimator and estimate
+
+    mean = weighted(plan.estimator)
+    assert mean is not None
+    plan = replace(plan, estimator=mean, own_estimator=weighted(plan.own_estimator))
+    learn(policy, groups, plan, config, Clock(lambda phase: None))
     parts = [deepspeed.utils.safe_get_full_grad(weight).flatten() for _, weight in policy.named_weights()]
     return torch.cat(parts)
 

@@ -11,7 +11,7 @@ from policy.resume_worker import BEFORE, opened, save, take_steps, weights
 from torch import Tensor
 
 STEPS_ROUNDING = 1e-4
-"""Of weights behind four Adam steps, which divide gradients by their own size; a step is 1e-3."""
+"""Of weights after four Adam steps, which divide gradients by their own size; a step is 1e-3."""
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(folder: Path) -> Tensor:
-    """The weights of one rank behind four steps; a checkpoint lies behind the second."""
+    """The weights of one rank after four steps; a checkpoint lies after the second."""
     policy = trained_policy(BEFORE)
     take_steps(policy, 2)
     save(folder / "from-1", policy)

@@ -20,13 +20,15 @@ from transformers import (
     PreTrainedModel,
 )
 
+from tsallis_run.packing import Span, Tree, micro_batches
 from tsallis_run.policy import token_scorer
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
-from tsallis_run.scoring import Span, Tree, micro_batches
 from tsallis_run.types import UserError
 
 SIZES = {"vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+TREE = Tree(0, (Span((5, 6), -1, -1, -1, 0), Span(tuple(range(5, 40)), 0, 0, 0, 35)))
 
 
 def saved(model: PreTrainedModel, folder: Path) -> Path:
@@ -40,7 +42,7 @@ def saved(model: PreTrainedModel, folder: Path) -> Path:
         (MistralForCausalLM(MistralConfig(**SIZES, num_key_value_heads=2, sliding_window=8)), "sliding_window"),
         (
             Gemma2ForCausalLM(Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=16)),
-            "sliding_attention, final_logit_softcapping",
+            "sliding_attention, attn_logit_softcapping, final_logit_softcapping",
         ),
     ],
     ids=["mistral", "gemma2"],
@@ -63,9 +65,9 @@ def test_dropout_is_off_also_where_the_architecture_applies_it_by_function(tmp_p
         max_position_embeddings=64,
     )
     scorer = load_scorer(saved(OPTForCausalLM(config), tmp_path), run_config().model)
-    ids = torch.arange(5, 15)[None]
+    (batch,) = micro_batches([TREE], max_tokens=99)
     assert scorer.training
-    assert torch.equal(scorer.model(ids).logits, scorer.model(ids).logits)
+    assert torch.equal(scorer(batch=batch), scorer(batch=batch))
 
 
 def test_a_weight_that_the_folder_lacks_is_not_made_up(tmp_path: Path) -> None:
@@ -88,9 +90,7 @@ def test_a_broken_folder_is_told_in_one_line(content: str, tmp_path: Path) -> No
 def test_log_probs_do_not_depend_on_the_number_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     config = run_config().model
     scorer = load_scorer(model_folder(config, seed=0), config)
-    tree = Tree(0, (Span((5, 6), -1, -1, -1, 0), Span(tuple(range(5, 40)), 0, 0, 0, 35)))
-    (batch,) = micro_batches([tree], max_tokens=99)
-    fields = (batch.ids, batch.positions, batch.span, batch.ancestors, batch.predictor, batch.target)
-    whole = scorer(*fields)
+    (batch,) = micro_batches([TREE], max_tokens=99)
+    whole = scorer(batch=batch)
     monkeypatch.setattr(token_scorer, "TOKENS_PER_CHUNK", 8)
-    torch.testing.assert_close(scorer(*fields), whole)
+    torch.testing.assert_close(scorer(batch=batch), whole)

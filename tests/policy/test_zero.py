@@ -9,14 +9,15 @@ import deepspeed
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import group, prompt, rollout, run_config
+from small import given, group, plain_model, prompt, rollout, run_config
 from torch import Tensor
 
 from tsallis_run.config import RunConfig
+from tsallis_run.packing import micro_batches, trees
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
-from tsallis_run.scoring import gold_answers, micro_batches, token_coefficients, trees
+from tsallis_run.scoring import gold_answers, token_coefficients
 from tsallis_run.types import Coefficients
 
 ROUNDING = 1e-6
@@ -39,11 +40,11 @@ def policy(config: RunConfig) -> ZeroPolicy:
     return ZeroPolicy(load_scorer(model_folder(config.model, seed=0), config.model), config)
 
 
-def accumulate(policy: ZeroPolicy, *, max_tokens: int, keep_all: bool = True) -> None:
+def accumulate(policy: ZeroPolicy, *, max_tokens: int, keep_all: bool = True, scale: float = 1.0) -> None:
     keep = None if keep_all else (COEFFICIENTS.rationale != 0) | (COEFFICIENTS.answer != 0)
     batches = micro_batches(trees(GROUPS, gold_answers, max_tokens=max_tokens, keep=keep), max_tokens=max_tokens)
-    weights = [token_coefficients(batch, COEFFICIENTS, SHARES) for batch in batches]
-    policy.backward(batches, weights, num_prompts=len(GROUPS))
+    weights = [scale * token_coefficients(batch, COEFFICIENTS, SHARES) for batch in batches]
+    policy.backward(batches, given(weights), num_prompts=len(GROUPS))
 
 
 def full_gradient(policy: ZeroPolicy) -> Tensor:
@@ -59,13 +60,12 @@ def gradient(config: RunConfig, *, max_tokens: int, keep_all: bool = True) -> Te
 
 def autograd_gradient() -> Tensor:
     """Of - sum_m (a_m log p(z_m|x) + b_m sum_k share_k log p(y_k|x,z_m)) / B, over separate sequences."""
-    config = run_config().model
-    scorer = load_scorer(model_folder(config, seed=0), config)
+    model = plain_model()
 
     def log_p(context: tuple[int, ...], ids: tuple[int, ...]) -> Tensor:
         if not ids:
             return torch.zeros(())
-        logits = scorer.model(torch.tensor([context + ids])).logits[0, len(context) - 1 : -1]
+        logits = model(torch.tensor([context + ids])).logits[0, len(context) - 1 : -1]
         return logits.log_softmax(-1)[range(len(ids)), ids].sum()
 
     loss = torch.zeros(())
@@ -76,7 +76,7 @@ def autograd_gradient() -> Tensor:
             for k, gold in enumerate(one.prompt.gold_ids):
                 loss = loss - COEFFICIENTS.answer[b, m] * SHARES[b, m, k] * log_p(stem, gold)
     (loss / len(GROUPS)).backward()
-    return torch.cat([weight.grad.flatten() for weight in scorer.parameters() if weight.grad is not None])
+    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
 def assert_same(ours: Tensor, theirs: Tensor) -> None:
@@ -131,7 +131,7 @@ def test_a_step_returns_the_norm_of_that_gradient_before_clipping(stage: int) ->
 def test_without_a_coefficient_there_is_no_backward() -> None:
     fresh = policy(run_config())
     batches = micro_batches(trees(GROUPS, gold_answers, max_tokens=99), max_tokens=99)
-    assert fresh.backward(batches, [torch.zeros(batch.num_scored) for batch in batches], num_prompts=2) is None
+    assert fresh.backward(batches, given([]), num_prompts=2).loss is None
 
 
 @pytest.mark.parametrize("stage", [1, 3])
@@ -241,7 +241,7 @@ def poisoned_step(policy: ZeroPolicy, poison: float) -> float:
     batches = micro_batches(trees(GROUPS, gold_answers, max_tokens=12), max_tokens=12)
     weights = [token_coefficients(batch, COEFFICIENTS, SHARES) for batch in batches]
     weights[0][0] = poison
-    policy.backward(batches, weights, num_prompts=len(GROUPS))
+    policy.backward(batches, given(weights), num_prompts=len(GROUPS))
     return policy.step(1e-3)
 
 

@@ -47,6 +47,15 @@ def test_rollouts_of_several_runs_follow_one_another(tmp_path, capsys):
     assert "validation maj@16" not in out
 
 
+def test_runs_without_those_rollouts_are_told_beside_those_that_have_them(tmp_path, capsys):
+    write_rows(RunFolder(finished(tmp_path / "0")), [sampled(rationale="because 0")])
+    configured(tmp_path / "1")
+    assert main([str(tmp_path), "--rollouts", "last"]) == 0
+    shown = capsys.readouterr()
+    assert "because 0" in shown.out
+    assert shown.err.startswith(f"--rollouts: must be last, validation, test or a step whose rollouts {tmp_path}/1 has")
+
+
 def test_folders_that_do_not_exist_or_hold_no_run_are_all_named_with_status_2(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     finished(tmp_path / "run")

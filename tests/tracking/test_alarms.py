@@ -62,7 +62,7 @@ def test_a_healthy_run_raises_none():
         ),
     ],
 )
-def test_an_alarm_is_raised_once_behind_a_whole_window_of_it(name, config, changes):
+def test_an_alarm_is_raised_once_after_a_whole_window_of_it(name, config, changes):
     assert names(steps(WINDOW_STEPS - 1, **changes), config) == []
     assert names(steps(10 * WINDOW_STEPS, **changes), config) == [(WINDOW_STEPS, name)]
 
@@ -97,7 +97,7 @@ def test_the_effective_sample_size_says_nothing_about_one_rollout_or_about_rewar
 
 def test_a_difference_that_grows_is_told_before_it_reaches_the_tolerance():
     rows = [*steps(20, engine_trainer_difference_mean=1e-4), *steps(20, 21, engine_trainer_difference_mean=4.5e-4)]
-    # k steps behind step 20 the newest 20 have the mean (1 + 0.175 k) 1e-4, three times the first for k > 11.4.
+    # k steps after step 20 the newest 20 have the mean (1 + 0.175 k) 1e-4, three times the first for k > 11.4.
     assert names(rows) == [(32, "engine_drift")]
 
 

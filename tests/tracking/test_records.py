@@ -62,7 +62,7 @@ def test_a_resumed_run_does_not_glue_its_first_row_to_a_cut_one(tmp_path):
     assert read_rows(path) == ROWS
 
 
-def test_rewinding_forgets_the_rows_behind_the_step_and_no_others(tmp_path):
+def test_rewinding_forgets_the_rows_after_the_step_and_no_others(tmp_path):
     path = tmp_path / "metrics.jsonl"
     metrics = metrics_with(path, ROWS)
     assert metrics.rewind(1, 0) == read_rows(path) == ROWS[:2]

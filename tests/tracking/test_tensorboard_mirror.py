@@ -79,7 +79,7 @@ def test_an_alarm_is_a_text(folder):
     assert text[1].tensor.string_val[0].decode().startswith("ALARM at step 50: validation collapses\n")
 
 
-def test_a_resumed_run_adds_a_file_that_takes_the_place_of_what_lies_behind_its_step(folder):
+def test_a_resumed_run_adds_a_file_that_takes_the_place_of_what_lies_after_its_step(folder):
     TensorBoardMirror(folder, step=0, warn=pytest.fail).finish({})
     TensorBoardMirror(folder, step=100, warn=pytest.fail).finish({})
     starts = [

@@ -8,7 +8,8 @@ rules across fields (`rules`).
 from __future__ import annotations
 
 from tsallis_run.config.estimator import EstimatorConfig, GarlConfig, PaftConfig, RewardConfig
-from tsallis_run.config.q import QSchedule
+from tsallis_run.config.optimizer import AdamWConfig, OptimizerConfig, SgdConfig
+from tsallis_run.config.q import QPerExample, QSchedule
 from tsallis_run.config.rollout import (
     RolloutConfig,
     RolloutPart,
@@ -24,11 +25,11 @@ from tsallis_run.config.sections import (
     EvaluationConfig,
     FinQAConfig,
     GSM8KConfig,
+    LabelNoiseConfig,
     LaunchConfig,
     LossConfig,
     ModelConfig,
     MultiHopConfig,
-    OptimizerConfig,
     ReversalConfig,
     RowsConfig,
     WandbConfig,
@@ -37,6 +38,7 @@ from tsallis_run.config.validation import validate
 
 __all__ = [
     "CIRCUMSTANCES",
+    "AdamWConfig",
     "Architecture",
     "DatasetConfig",
     "EstimatorConfig",
@@ -44,12 +46,14 @@ __all__ = [
     "FinQAConfig",
     "GSM8KConfig",
     "GarlConfig",
+    "LabelNoiseConfig",
     "LaunchConfig",
     "LossConfig",
     "ModelConfig",
     "MultiHopConfig",
     "OptimizerConfig",
     "PaftConfig",
+    "QPerExample",
     "QSchedule",
     "ReversalConfig",
     "RewardConfig",
@@ -57,6 +61,7 @@ __all__ = [
     "RolloutPart",
     "RowsConfig",
     "RunConfig",
+    "SgdConfig",
     "TransformersRollout",
     "VllmPart",
     "VllmRollout",

@@ -9,6 +9,12 @@ from pydantic import Field
 from tsallis_run.config.part import Count, Number, Part, PositiveFloat, PositiveInt, Seconds
 from tsallis_run.config.server_url import ServerUrl, is_loopback
 
+CALLS_OF_A_BATCH = 4
+"""Of an engine, at most: rationales, then answers, each asked for once more where it fails."""
+
+UNLIMITED_SECONDS = 1800.0
+"""Enough for what no setting limits: reading the data, writing a checkpoint."""
+
 
 class ProbeTolerance(Part):
     """Largest mean |engine - trainer| log-prob per token after a weight sync, by precision."""
@@ -27,6 +33,11 @@ class RolloutPart(Part):
     probe_tolerance_nats: ProbeTolerance
     importance_correction: Literal["none", "sequence", "token"]
     importance_limit: Annotated[float, Number, Field(ge=1)]
+
+    @property
+    def patience_seconds(self) -> float:
+        """Longer than anything for which one rank of the run may wait for another."""
+        return CALLS_OF_A_BATCH * self.timeout_seconds + UNLIMITED_SECONDS
 
 
 class TransformersRollout(RolloutPart):
@@ -63,6 +74,11 @@ class VllmServerRollout(VllmPart):
     weight_transfer: Literal["auto", "shared_memory", "nccl"]
     start_timeout_seconds: Seconds
     health_timeout_seconds: Seconds
+
+    @property
+    def patience_seconds(self) -> float:
+        """Longer than that as well for which a worker may start."""
+        return max(super().patience_seconds, self.start_timeout_seconds + UNLIMITED_SECONDS)
 
     @property
     def urls_elsewhere(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tsallis_run.config.estimator import GarlConfig, RewardConfig
-from tsallis_run.config.q import QSchedule
+from tsallis_run.config.q import MovingQ, QSchedule
 from tsallis_run.config.rollout import VllmRollout, VllmServerRollout
 from tsallis_run.config.run import RunConfig
 
@@ -36,14 +36,16 @@ def q_is_given(config: RunConfig) -> str | None:
 
 
 def a_moving_q_leaves_the_learning_rate_alone(config: RunConfig) -> str | None:
-    if not isinstance(config.q, QSchedule) or isinstance(config.estimator, RewardConfig):
+    if not isinstance(config.q, MovingQ) or isinstance(config.estimator, RewardConfig):
         return None
     if not config.estimator.normalize:
         return None
-    return (
-        "estimator.normalize: must be false while q moves (M^-q would move the learning rate with it), got true; "
-        "set estimator.normalize=false"
+    when = (
+        "while q moves (M^-q would move the learning rate with it)"
+        if isinstance(config.q, QSchedule)
+        else "for a q per example (M^-q would weigh examples against each other)"
     )
+    return f"estimator.normalize: must be false {when}, got true; set estimator.normalize=false"
 
 
 def groups_are_large_enough(config: RunConfig) -> str | None:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from tsallis_run.config.estimator import EstimatorConfig, RewardConfig
+from tsallis_run.config.optimizer import OptimizerConfig
 from tsallis_run.config.part import Count, Fraction, Part, PositiveInt
-from tsallis_run.config.q import QSchedule, TsallisQ
+from tsallis_run.config.q import TsallisQ, label_of
 from tsallis_run.config.rollout import RolloutConfig
 from tsallis_run.config.sections import (
     CheckpointConfig,
@@ -21,7 +22,6 @@ from tsallis_run.config.sections import (
     LaunchConfig,
     LossConfig,
     ModelConfig,
-    OptimizerConfig,
     StartConfig,
     TrackerConfig,
     ZeroConfig,
@@ -79,8 +79,8 @@ class RunConfig(Part):
 
     @property
     def q_label(self) -> str | None:
-        """q in a few words, such as `0.75` or `1->0 step at 200`; None where none is used."""
-        return self.q.label if isinstance(self.q, QSchedule) else None if self.q is None else f"{self.q:g}"
+        """q in a few words, see `label_of`; None where none is used."""
+        return None if self.q is None else label_of(self.q)
 
     @property
     def samples_answers(self) -> bool:

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tsallis_run.config.part import Count, Number, Part, PositiveFloat, PositiveInt
+
+ZeroStage = Annotated[int, Number, Field(ge=0, le=3)]
 
 
 class Architecture(Part):
@@ -34,6 +36,13 @@ class Thinking(Part):
     answer_opening: str
 
 
+class StageByPrecision(Part):
+    """A ZeRO stage for each precision."""
+
+    float32: ZeroStage
+    bfloat16: ZeroStage
+
+
 class Suits(Part):
     """Settings of other sections that fit one model and not another; those sections take them from here."""
 
@@ -42,6 +51,8 @@ class Suits(Part):
     learning_rate: PositiveFloat
     supervised_steps: Count
     cpu_threads: PositiveInt | None
+    zero_stage: StageByPrecision
+    micro_batch_tokens: PositiveInt
 
 
 class ModelConfig(Part):
@@ -53,7 +64,6 @@ class ModelConfig(Part):
     offline_package: str | None
     architecture: Architecture | None
     dtype: Literal["float32", "bfloat16"]
-    attention: Literal["sdpa", "eager"]
     gradient_checkpointing: bool
     chat_template: str | None
     trust_remote_code: bool
@@ -71,10 +81,29 @@ class ModelConfig(Part):
         return self
 
 
+class LabelNoiseConfig(Part):
+    """Training examples with a wrong label."""
+
+    fraction: Annotated[float, Number, Field(ge=0, lt=1)]
+    per: Literal["example", "visit"]
+    wrong: Literal["other", "input"]
+
+    @property
+    def label(self) -> str:
+        """In a few words, such as `0.3 of examples have a wrong label (other)`."""
+        return f"{self.fraction:.3g} of {self.per}s have a wrong label ({self.wrong})"
+
+
+def _settled(noise: LabelNoiseConfig) -> LabelNoiseConfig:
+    """Equal runs have equal configurations: at a fraction of 0 nothing else matters."""
+    return noise if noise.fraction > 0 else LabelNoiseConfig(fraction=0.0, per="example", wrong="other")
+
+
 class DatasetPart(Part):
     """What every dataset has."""
 
     name: str
+    label_noise: Annotated[LabelNoiseConfig, AfterValidator(_settled)]
     num_train: PositiveInt | None
     num_validation: PositiveInt | None
     num_test: PositiveInt | None
@@ -82,6 +111,11 @@ class DatasetPart(Part):
     task_description: str
     answer_format: str
     default_match: Literal["substring", "word_bounded"]
+
+    @property
+    def noise(self) -> LabelNoiseConfig | None:
+        """None where no label is wrong."""
+        return self.label_noise if self.label_noise.fraction > 0 else None
 
 
 class ReversalConfig(DatasetPart):
@@ -154,25 +188,10 @@ class LossConfig(Part):
     length_normalization: Literal["none", "sequence", "token"]
 
 
-class OptimizerConfig(Part):
-    """AdamW, its schedule, and how a batch is cut into micro-batches."""
-
-    name: Literal["adamw"]
-    learning_rate: PositiveFloat
-    betas: tuple[Annotated[float, Number, Field(ge=0, lt=1)], Annotated[float, Number, Field(ge=0, lt=1)]]
-    epsilon: PositiveFloat
-    weight_decay: Annotated[float, Number, Field(ge=0)]
-    max_grad_norm: PositiveFloat | None
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: Count
-    micro_batch_tokens: PositiveInt
-    max_skipped_steps: Count
-
-
 class ZeroConfig(Part):
     """DeepSpeed ZeRO: what is sharded over ranks (0 nothing, 1 optimizer, 2 + gradients, 3 + weights)."""
 
-    stage: Annotated[int, Number, Field(ge=0, le=3)]
+    stage: ZeroStage
 
 
 class EvaluationConfig(Part):
@@ -182,6 +201,7 @@ class EvaluationConfig(Part):
     every_steps: PositiveInt
     match: Literal["substring", "word_bounded"]
     bootstrap_resamples: PositiveInt
+    num_noisy_examples: PositiveInt
     confidence: Annotated[float, Number, Field(gt=0, lt=1)]
 
 

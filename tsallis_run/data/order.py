@@ -10,18 +10,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def batch_at(items: Sequence[T], step: int, batch_size: int, *, seed: int) -> list[T]:
-    """Returns the `step`-th batch (from 0) of an endless stream of epochs.
+def visits_at(items: Sequence[T], step: int, batch_size: int, *, seed: int) -> list[tuple[T, int]]:
+    """Returns the `step`-th batch (from 0) of an endless stream of epochs, each item with its epoch (from 0).
 
     A function of its arguments alone: a resumed run goes on with the batch it would have had.
     """
     first = step * batch_size
-    return [_at(items, index, seed) for index in range(first, first + batch_size)]
-
-
-def _at(items: Sequence[T], index: int, seed: int) -> T:
-    epoch, place = divmod(index, len(items))
-    return items[_order(len(items), epoch, seed)[place]]
+    places = (divmod(index, len(items)) for index in range(first, first + batch_size))
+    return [(items[_order(len(items), epoch, seed)[place]], epoch) for epoch, place in places]
 
 
 @lru_cache(maxsize=2)

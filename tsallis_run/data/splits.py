@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tsallis_run.config import RowsConfig
+from tsallis_run.data.hashing import hashed, point
 from tsallis_run.data.rows import Row
 from tsallis_run.data.source import OfficialFile, Shares, read_rows, setting
 from tsallis_run.grading import normal_form
 from tsallis_run.types import Example, Splits, UserError
 
 SplitName = Literal["train", "validation", "test"]
-
-_HASH_BITS = 256
-_FLOAT_BITS = 53
-"""More would round the largest hashes up to 1.0, outside [0, 1)."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +74,16 @@ def split_of(id: str, shares: Shares) -> SplitName:
 
     So a row never moves, whatever other rows there are.
     """
-    point = (_hash("split", id) >> (_HASH_BITS - _FLOAT_BITS)) / 2**_FLOAT_BITS
-    if point < shares.validation:
+    place = point("split", id)
+    if place < shares.validation:
         return "validation"
-    return "test" if point < shares.validation + shares.test else "train"
+    return "test" if place < shares.validation + shares.test else "train"
 
 
 def ids_hash(examples: Iterable[Example]) -> str:
     """16 hexadecimal digits that stand for a set of ids, whatever their order."""
     lines = "\n".join(sorted(example.id for example in examples))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
-
-
-def _hash(purpose: str, id: str) -> int:
-    # The purpose keeps the cut and the order apart: else the first n of a split would be its edge.
-    return int.from_bytes(hashlib.sha256(f"{purpose}\n{id}".encode()).digest())
 
 
 def _reason_to_leave_out(draft: Draft, row: Row, config: RowsConfig) -> str | None:
@@ -118,7 +110,8 @@ def _example(draft: Draft) -> Example:
 def _first(kept: Sequence[_Kept], split: SplitName, num: int | None) -> tuple[Example, ...]:
     """The first `num` examples of a split in the order of a hash of the id; all where it is None."""
     examples = [item.example for item in kept if item.split == split]
-    return tuple(sorted(examples, key=lambda example: _hash("order", example.id))[:num])
+    # Another purpose than the cut's: else the first n of a split would be its edge.
+    return tuple(sorted(examples, key=lambda example: hashed("order", example.id))[:num])
 
 
 def _check_ids(kept: Sequence[_Kept], config: RowsConfig) -> None:

@@ -9,14 +9,14 @@ import torch
 from tsallis_run import ranks
 from tsallis_run.config import RunConfig
 from tsallis_run.doctor import machine, memory, trial
-from tsallis_run.doctor.findings import Finding, Findings, failure, mistake, warning
+from tsallis_run.doctor.findings import Finding, Findings, failure, mistake, warning, worst
 from tsallis_run.doctor.machine import gib
 from tsallis_run.inputs import Inputs, read_inputs
 from tsallis_run.parts import Parts, build
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.tracking.display import open_display
 from tsallis_run.tracking.records import RunFolder
-from tsallis_run.types import UserError
+from tsallis_run.types import DiskError, GaveUpError, UserError
 
 COMFORTABLE = 0.8
 """Share of the free memory up to which an estimate leaves room for what it forgets."""
@@ -32,17 +32,17 @@ def examine(config: RunConfig, folder: RunFolder) -> int:
     findings.add(machine.versions(config), devices := machine.devices(config))
     if devices.verdict == "fails":
         return findings.status
-    ranks.join()
+    ranks.join(config.rollout.patience_seconds)
     try:
-        inputs = read_inputs(config, model_folder(config.model, seed=config.seed))
+        model = model_folder(config.model, seed=config.seed)
+        inputs = ranks.agreed(lambda: read_inputs(config, model))
     except UserError as error:
         findings.add(mistake("inputs", error))
         return findings.status
     size = memory.model_size(inputs.model_folder, config)
     findings.add(*_model(inputs, size), *_data(inputs, config), _tracker(config), _disk(size, config, folder))
-    room = _memory(size, inputs, config)
-    findings.add(room)
-    if ranks.largest(float(room.verdict == "fails")) > 0:
+    findings.add(room := worst(ranks.gathered([_memory(size, inputs, config)])))
+    if room.verdict == "fails":
         return findings.status
     _try_out(config, folder, findings)
     return findings.status
@@ -67,9 +67,14 @@ def _try_out(config: RunConfig, folder: RunFolder, findings: Findings) -> None:
                 findings.add(_passes(passes), _time(trial.forecast(synced, sampled, passes, parts), parts))
     except UserError as error:
         findings.add(mistake(station, error))
+    except (GaveUpError, DiskError) as error:  # raised on every rank
+        findings.add(_broken(station, error))
     except Exception as error:  # whatever breaks: that is what is looked for
-        reason = " ".join(str(error).split())
-        findings.add(failure(station, f"{type(error).__name__}: {reason}"))
+        findings.add_own(_broken(station, error))
+
+
+def _broken(station: str, error: Exception) -> Finding:
+    return failure(station, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _model(inputs: Inputs, size: memory.ModelSize) -> list[Finding]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tsallis_run.types import ExitStatus, UserError
@@ -54,16 +55,38 @@ def mistake(station: str, error: UserError) -> Finding:
     return Finding(station, text or change, Verdict.FAILS, change if text else "", ExitStatus.USER_ERROR)
 
 
+def worst(findings: Sequence[Finding]) -> Finding:
+    """Of what the ranks have found, in their order, the gravest; told with its rank where that is not the first."""
+    number = max(range(len(findings)), key=lambda rank: (list(Verdict).index(findings[rank].verdict), -rank))
+    found = findings[number]
+    return replace(found, text=f"rank {number}: {found.text}") if number else found
+
+
 class Findings:
-    """Shows each as it comes, on the first rank, and remembers how the doctor ends."""
+    """Shows each as it comes and remembers how the doctor ends."""
 
     def __init__(self) -> None:
         self.status = ExitStatus.FINISHED
 
     def add(self, *findings: Finding) -> None:
-        """Takes and shows them."""
+        """Takes what every rank has found, and shows it on the first."""
         for finding in findings:
-            if os.environ.get("RANK", "0") == "0":  # ranks are told apart before they have joined
+            if _rank() == "0":
                 print(finding, flush=True)
-            if finding.verdict is Verdict.FAILS and self.status is ExitStatus.FINISHED:
-                self.status = finding.status
+            self._take(finding)
+
+    def add_own(self, finding: Finding) -> None:
+        """Takes what this rank alone may have found, and shows it."""
+        rank = _rank()
+        own = finding if rank == "0" else replace(finding, text=f"rank {rank}: {finding.text}")
+        print(own, flush=True)
+        self._take(finding)
+
+    def _take(self, finding: Finding) -> None:
+        if finding.verdict is Verdict.FAILS and self.status is ExitStatus.FINISHED:
+            self.status = finding.status
+
+
+def _rank() -> str:
+    """Ranks are told apart before they have joined."""
+    return os.environ.get("RANK", "0")

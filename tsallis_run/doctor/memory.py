@@ -3,15 +3,18 @@
 With N weights of b bytes over W ranks, in bytes per rank:
 
     weights      b N, at ZeRO stage 3 divided by W
-    gradients    b N at stage 0; in float32 from stage 1 on: 4 N, from stage 2 on divided by W
-    optimizer    Adam's moments 8 N, from stage 1 on with a master copy: 12 N / W
+    gradients    b N at stage 0; in float32 from stage 1 on: 4 N, from stage 2 on divided by W; at stage 1 in
+                 bfloat16 the micro-batch's own 2 N besides, else on GPUs a bucket of 5e8 numbers
+    optimizer    its moments 8 N (AdamW), 4 N (sgd with momentum) or none, from stage 1 on with a master copy of 4 N:
+                 12 N / W for AdamW
     activations  17 b T h per layer for a micro-batch of T tokens, of width h; with gradient checkpointing b T h,
-                 and 17 b T h once; with eager attention 5 b T^2 a / 2 more per layer, of a heads
-    logits       8 V for each of the 1024 tokens of a chunk, at a vocabulary of V
+                 and 17 b T h once
+    logits       8 V for each of the 256 tokens of a chunk, at a vocabulary of V
     engine       b N and its cache of keys and values
 
 Weights, gradients and optimizer: arXiv:1910.02054v3 (ZeRO), figure 1. Activations: arXiv:2205.05198v1, eqs. 1 and 2
-(34 T h + 5 a T^2 bytes at b = 2), taken for every b. Differs: sdpa attention keeps no scores.
+(34 T h + 5 a T^2 bytes at b = 2), taken for every b. Differs: attention over packed trees keeps no
+scores; it copies a trunk's keys and values for branches that are long beside it, which is not counted.
 """
 
 from __future__ import annotations
@@ -19,13 +22,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsallis_run.config import RunConfig
+from tsallis_run.config import AdamWConfig, OptimizerConfig, RunConfig
 from tsallis_run.doctor.machine import GIB
 from tsallis_run.policy.token_scorer import TOKENS_PER_CHUNK
 
 FLOAT32 = 4
-ADAM = 8
-"""Two moments in float32."""
+
+BUCKET_NUMBERS = 500_000_000
+"""In which DeepSpeed reduces gradients, whatever the size of the model."""
 
 BYTES_OF = {"float32": FLOAT32, "bfloat16": 2}
 
@@ -37,7 +41,6 @@ class ModelSize:
     num_weights: int
     num_layers: int
     width: int
-    num_heads: int
     vocabulary: int
 
 
@@ -78,7 +81,6 @@ def model_size(folder: Path, config: RunConfig) -> ModelSize:
         num_weights=sum(weight.numel() for weight in model.parameters()),
         num_layers=text.num_hidden_layers,
         width=text.hidden_size,
-        num_heads=text.num_attention_heads,
         vocabulary=text.vocab_size,
     )
 
@@ -91,12 +93,11 @@ def need(size: ModelSize, config: RunConfig, *, longest_tokens: int, gpu_bytes: 
         gpu_bytes: memory of the rank's GPU; None without one.
     """
     stage, num_ranks, weight_bytes = config.zero.stage, config.launch.num_ranks, BYTES_OF[config.model.dtype]
-    n = float(size.num_weights)
-    gradients = weight_bytes * n if stage == 0 else FLOAT32 * n / (num_ranks if stage >= 2 else 1)
+    n, moments = float(size.num_weights), _moment_bytes(config.optimizer)
     return Need(
         weights=weight_bytes * n / (num_ranks if stage == 3 else 1),
-        gradients=gradients,
-        optimizer=ADAM * n if stage == 0 else (FLOAT32 + ADAM) * n / num_ranks,
+        gradients=_gradients(n, config, on_gpu=gpu_bytes is not None),
+        optimizer=moments * n if stage == 0 else (FLOAT32 + moments) * n / num_ranks,
         activations=_activations(size, config, max(config.optimizer.micro_batch_tokens, longest_tokens)),
         engine=_engine(size, config, gpu_bytes),
     )
@@ -105,18 +106,33 @@ def need(size: ModelSize, config: RunConfig, *, longest_tokens: int, gpu_bytes: 
 def checkpoint_bytes(size: ModelSize, config: RunConfig) -> int:
     """On disk: the checkpoints that are kept and the one that is written beside them, and best/ twice while it changes.
 
-    A checkpoint holds weights and both moments in float32.
+    A checkpoint holds weights and moments in float32.
     """
     num_checkpoints = config.checkpoint.keep + 1
     best = 2 * BYTES_OF[config.model.dtype]
-    return size.num_weights * ((FLOAT32 + ADAM) * num_checkpoints + best)
+    return size.num_weights * ((FLOAT32 + _moment_bytes(config.optimizer)) * num_checkpoints + best)
+
+
+def _gradients(n: float, config: RunConfig, *, on_gpu: bool) -> float:
+    """As benchmarks/zero_memory.py counts them; of a bucket, a CPU machine gives only what is written to."""
+    stage, num_ranks, weight_bytes = config.zero.stage, config.launch.num_ranks, BYTES_OF[config.model.dtype]
+    if stage == 0:
+        return weight_bytes * n
+    own = weight_bytes * n if stage == 1 and weight_bytes < FLOAT32 else 0.0
+    bucket = weight_bytes * BUCKET_NUMBERS if on_gpu and not own else 0.0
+    return FLOAT32 * n / (num_ranks if stage >= 2 else 1) + own + bucket
+
+
+def _moment_bytes(config: OptimizerConfig) -> int:
+    """Of one weight, in float32."""
+    if isinstance(config, AdamWConfig):
+        return 2 * FLOAT32
+    return FLOAT32 if config.momentum else 0
 
 
 def _activations(size: ModelSize, config: RunConfig, tokens: int) -> float:
     scale = BYTES_OF[config.model.dtype] / 2
     layer = 34 * scale * tokens * size.width
-    if config.model.attention == "eager":
-        layer += 5 * scale * size.num_heads * tokens**2
     layers = size.num_layers * layer
     if config.model.gradient_checkpointing:
         layers = layer + 2 * scale * tokens * size.width * size.num_layers

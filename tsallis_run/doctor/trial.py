@@ -12,10 +12,12 @@ from typing import TypeVar
 import torch
 
 from tsallis_run import ranks
-from tsallis_run.batch import StepPlan, gather, numbers_of, plan_of, score
+from tsallis_run.batch import StepPlan, gather, numbers_of, plan_of
 from tsallis_run.config import RunConfig
+from tsallis_run.learning import score
+from tsallis_run.packing import MicroBatch, micro_batches, trees
 from tsallis_run.parts import Parts
-from tsallis_run.scoring import MicroBatch, gold_answers, micro_batches, sampled_answer, trees
+from tsallis_run.scoring import gold_and_sampled_answers, gold_answers
 from tsallis_run.types import Group
 
 T = TypeVar("T")
@@ -108,7 +110,7 @@ def sample(parts: Parts) -> Sampled:
     _, two = sampled(2, "doctor, two")
     parts.engine.sleep()  # as the run does while the trainer works
     numbers = gather(numbers_of(groups, score(parts.policy, groups, plan, config), config))
-    difference = float(numbers.difference_sum.sum() / numbers.rationale_tokens.sum())
+    difference = float(numbers.difference_sum.sum() / numbers.compared_tokens.sum())
     return Sampled(groups, first, one, two, float(numbers.log_p_answer.mean()), difference)
 
 
@@ -116,14 +118,14 @@ def passes(parts: Parts, groups: Sequence[Group]) -> Passes:
     """Runs a micro-batch of `optimizer.micro_batch_tokens`, filled with copies of `groups`; no step; collective."""
     plan, max_tokens = estimator_plan(parts.config), parts.config.optimizer.micro_batch_tokens
     own = _batches(groups, plan, max_tokens)
-    tokens_per_group = sum(batch.ids.numel() for batch in own) / len(groups)
+    tokens_per_group = sum(batch.num_tokens for batch in own) / len(groups)
     copies = max(1, int(max_tokens // tokens_per_group))
-    largest = max(_batches([*groups] * copies, plan, max_tokens), key=lambda batch: batch.ids.numel())
+    largest = max(_batches([*groups] * copies, plan, max_tokens), key=lambda batch: batch.num_tokens)
     parts.policy.log_probs([largest])  # warms up
     _, forward = timed(lambda: parts.policy.log_probs([largest]))
-    weights = torch.ones(len(largest.target))
-    _, backward = timed(lambda: parts.policy.backward([largest], [weights], num_prompts=1))
-    return Passes(largest.ids.numel(), forward, backward, tokens_per_group)
+    weights = torch.ones(largest.num_scored)
+    _, backward = timed(lambda: parts.policy.backward([largest], lambda batch, log_probs: weights, num_prompts=1))
+    return Passes(largest.num_tokens, forward, backward, tokens_per_group)
 
 
 def forecast(synced: Synced, sampled: Sampled, passes: Passes, parts: Parts) -> Forecast:
@@ -145,7 +147,7 @@ def forecast(synced: Synced, sampled: Sampled, passes: Passes, parts: Parts) -> 
 
 
 def estimator_plan(config: RunConfig) -> StepPlan:
-    """Of the first step behind the supervised ones."""
+    """Of the first step after the supervised ones."""
     return plan_of(config.start.supervised_steps, config)
 
 
@@ -167,7 +169,7 @@ def peak_bytes() -> int:
 
 
 def _batches(groups: Sequence[Group], plan: StepPlan, max_tokens: int) -> list[MicroBatch]:
-    answers = sampled_answer if plan.by_reward else gold_answers
+    answers = gold_and_sampled_answers if plan.by_reward else gold_answers
     return micro_batches(trees(groups, answers, max_tokens=max_tokens), max_tokens=max_tokens)
 
 

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from tsallis_run.config import RunConfig
+from tsallis_run.engine.vllm_settings import ServedModel
 from tsallis_run.types import Engine, UserError
 
 
@@ -29,24 +30,12 @@ def build_engine(folder: Path, config: RunConfig, *, max_length_tokens: int, run
             "rollout: must be transformers where vLLM is not installed (there may be no build for this platform), "
             f"got {rollout.name}; run `make setup`, or set rollout=transformers, the slow reference"
         )
+    served = ServedModel(folder, model.dtype, max_length_tokens, model.trust_remote_code)
     if rollout.name == "vllm_server":
         from tsallis_run.engine.server.engine import VllmServerEngine
 
-        return VllmServerEngine(
-            folder,
-            rollout,
-            dtype=model.dtype,
-            max_length_tokens=max_length_tokens,
-            trust_remote_code=model.trust_remote_code,
-            tolerance_nats=config.probe_tolerance_nats,
-            run_folder=run_folder,
-        )
+        tolerance = config.probe_tolerance_nats
+        return VllmServerEngine(served, rollout, tolerance_nats=tolerance, run_folder=run_folder)
     from tsallis_run.engine.vllm import VllmEngine
 
-    return VllmEngine(
-        folder,
-        rollout,
-        dtype=model.dtype,
-        max_length_tokens=max_length_tokens,
-        trust_remote_code=model.trust_remote_code,
-    )
+    return VllmEngine(served, rollout)

@@ -52,13 +52,14 @@ def _completed(engine: Engine, requests: Sequence[CompletionRequest]) -> list[Co
         EngineError: where it failed twice.
     """
     try:
-        return _whole(engine.complete(requests), requests)
+        return whole(engine.complete(requests), requests)
     except EngineError:
         engine.reset_cache()
-        return _whole(engine.complete(requests), requests)
+        return whole(engine.complete(requests), requests)
 
 
-def _whole(completions: list[Completion], requests: Sequence[CompletionRequest]) -> list[Completion]:
+def whole(completions: list[Completion], requests: Sequence[CompletionRequest]) -> list[Completion]:
+    """The completions, once each is found to be what its request may be answered with; else EngineError."""
     if len(completions) != len(requests):
         raise EngineError(f"the engine returned {len(completions)} completions to {len(requests)} requests")
     for completion, request in zip(completions, requests, strict=True):

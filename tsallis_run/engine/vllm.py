@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,9 +12,11 @@ import torch.distributed as dist
 
 from tsallis_run import ranks
 from tsallis_run.config import VllmRollout
+from tsallis_run.engine.rollouts import whole
 from tsallis_run.engine.time_limit import time_limit
 from tsallis_run.engine.vllm_settings import (
     SCORING_SETTINGS,
+    ServedModel,
     environment_settings,
     keep_linears_plain,
     model_settings,
@@ -32,9 +34,7 @@ class VllmEngine:
     Build it after DeepSpeed: the other way round vLLM's process group of size 1 is taken for DeepSpeed's.
     """
 
-    def __init__(
-        self, folder: Path, config: VllmRollout, *, dtype: str, max_length_tokens: int, trust_remote_code: bool
-    ) -> None:
+    def __init__(self, model: ServedModel, config: VllmRollout) -> None:
         on_gpu = torch.cuda.is_available()
         for name, value in environment_settings(config, on_gpu=on_gpu).items():
             os.environ.setdefault(name, value)
@@ -47,17 +47,9 @@ class VllmEngine:
         self._sleeps = on_gpu and config.sleep
         self._asleep = False
         self._timeout_seconds = config.timeout_seconds
-        self._team = Team(config.tensor_parallel_size)
-        settings = model_settings(
-            folder,
-            config,
-            dtype=dtype,
-            max_length_tokens=max_length_tokens,
-            trust_remote_code=trust_remote_code,
-            on_gpu=on_gpu,
-        )
+        self._team = Team(config.tensor_parallel_size, config.patience_seconds)
         self._llm = LLM(
-            **settings,
+            **model_settings(model, config, on_gpu=on_gpu),
             distributed_executor_backend="external_launcher" if self._team.num_ranks > 1 else None,
             enable_sleep_mode=self._sleeps,
         )
@@ -71,8 +63,12 @@ class VllmEngine:
 
         asked, own = self._team.together(requests)
         parameters = [SamplingParams(**sampling_settings(request), detokenize=False) for request in asked]
-        outputs = self._generate([request.prompt_ids for request in asked], parameters)
-        return [_completion(output.outputs[0]) for output in outputs[own]]
+
+        def sampled() -> list[Completion]:
+            outputs = self._generate([request.prompt_ids for request in asked], parameters)
+            return whole([_completion(output.outputs[0]) for output in outputs], asked)
+
+        return self._team.agreed(sampled)[own]
 
     def score(self, ids: Sequence[int]) -> list[float]:
         """log p(ids[t] | ids[:t]) for t >= 1; prompt log-probs are never served from the prefix cache."""
@@ -130,24 +126,49 @@ class VllmEngine:
 class Team:
     """The ranks that share one engine, tensor-parallel: each brings requests, all run them all, each takes its own."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, patience_seconds: float) -> None:
         self.num_ranks = ranks.size()
         self._group: Any = None
         if size > 1:
             firsts = range(0, self.num_ranks, size)
             self._group, _ = dist.new_subgroups_by_enumeration(
-                [list(range(first, first + size)) for first in firsts], backend="gloo"
+                [list(range(first, first + size)) for first in firsts],
+                timeout=timedelta(seconds=patience_seconds),
+                backend="gloo",
             )
 
     def together(self, requests: Sequence[CompletionRequest]) -> tuple[list[CompletionRequest], slice]:
         """The requests of the whole team, and where this rank's are among them."""
         if self._group is None:
             return list(requests), slice(None)
-        parts: list[Any] = [None] * dist.get_world_size(self._group)
-        dist.all_gather_object(parts, list(requests), group=self._group)
+        parts = self._gathered(list(requests))
         own = dist.get_rank(self._group)
         start = sum(len(part) for part in parts[:own])
         return [request for part in parts for request in part], slice(start, start + len(requests))
+
+    def agreed(self, sample: Callable[[], list[Completion]]) -> list[Completion]:
+        """What `sample` returns here, once it has succeeded on the whole team: all ask the engine again, or none.
+
+        Raises:
+            EngineError: on every rank of the team, where it failed on any.
+        """
+        if self._group is None:
+            return sample()
+        completions: list[Completion] = []
+        fault: EngineError | None = None
+        try:
+            completions = sample()
+        except EngineError as error:
+            fault = error
+        for told in self._gathered(fault):
+            if told is not None:
+                raise told
+        return completions
+
+    def _gathered(self, own: Any) -> list[Any]:
+        parts: list[Any] = [None] * dist.get_world_size(self._group)
+        dist.all_gather_object(parts, own, group=self._group)
+        return parts
 
 
 def _completion(output: Any) -> Completion:

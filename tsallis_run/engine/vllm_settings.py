@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,33 @@ TOKENS_PER_ENGINE_STEP = 4096
 """On CPU machines: enough prompts at once to keep the cores busy, few enough for a small cache."""
 
 
-def model_settings(
-    folder: Path, config: VllmPart, *, dtype: str, max_length_tokens: int, trust_remote_code: bool, on_gpu: bool
-) -> dict[str, Any]:
-    """vLLM's arguments for the model in `folder`, started with random weights."""
+@dataclass(frozen=True)
+class ServedModel:
+    """What vLLM is told of the model that it samples from."""
+
+    folder: Path
+    dtype: str
+    max_length_tokens: int
+    """Of a prompt with all that follows it."""
+    trust_remote_code: bool
+
+
+def model_settings(model: ServedModel, config: VllmPart, *, on_gpu: bool) -> dict[str, Any]:
+    """vLLM's arguments for a model, started with random weights."""
     settings = {
-        "model": str(folder),
+        "model": str(model.folder),
         "load_format": "dummy",
-        "dtype": dtype,
+        "dtype": model.dtype,
         "generation_config": "vllm",
         "tensor_parallel_size": config.tensor_parallel_size,
         "gpu_memory_utilization": config.gpu_memory_utilization,
-        "max_model_len": max_length_tokens,
+        "max_model_len": model.max_length_tokens,
         "block_size": config.block_size,
         "enforce_eager": not on_gpu,
         "enable_prefix_caching": True,
-        "trust_remote_code": trust_remote_code,
+        "trust_remote_code": model.trust_remote_code,
     }
-    return settings if on_gpu else settings | _without_cut_prefills(max_length_tokens)
+    return settings if on_gpu else settings | _without_cut_prefills(model.max_length_tokens)
 
 
 def sampling_settings(request: CompletionRequest) -> dict[str, Any]:

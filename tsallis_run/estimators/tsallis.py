@@ -95,6 +95,19 @@ def escort(alpha: Tensor | Number, q: Number) -> Tensor:
     return (log_relative / q).softmax(-1)
 
 
+def contamination(eps: Number, q: Number) -> float:
+    """Share of a wrong label that J_Q fits where it occurs with frequency eps: r / (1 + r), r = (eps/(1-eps))^(1/q).
+
+    It is the wrong label's share of the `escort` of two labels: eps itself at q = 1, less for smaller q, 0 at q = 0.
+
+    Args:
+        eps: frequency of the wrong label, in [0, 1].
+
+    Source: arXiv:2604.25907v1, proposition C.2.
+    """
+    return float(escort(torch.tensor([1.0 - eps, eps], dtype=torch.float64), q)[1])
+
+
 def _tensor(value: Tensor | Number) -> Tensor:
     return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
 

@@ -1,7 +1,7 @@
 """best/: the best weights so far as an ordinary Hugging Face folder.
 
 It is a link to best-step-NNNNNN/ beside it. Weights that a checkpoint names as its best stay until that checkpoint is
-gone, so a run that goes on from it finds the best of that moment, whatever was found and lost behind it.
+gone, so a run that goes on from it finds the best of that moment, whatever was found and lost after it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checkpoints: written to the side, flushed, their marker last, renamed when whole.
 
     step-000100/
-        state-1-of-2.safetensors   weights and Adam's moments in float32, each whole, dealt out over the ranks
+        state-1-of-2.safetensors   weights and the optimizer's moments in float32, each whole, dealt out over the ranks
         random-0.json              the random generators of each rank
         position.json              where the run stands
         config.yaml                the resolved configuration
@@ -16,7 +16,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Position:
     skipped_in_a_row: int
     """Steps left out since the last one that was taken."""
     wandb_run_id: str
+    last_log_p: dict[str, float] = field(default_factory=dict)
+    """Example id -> log of the estimate of P at its last visit, in nats; only a q per example keeps it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def load_checkpoint(checkpoint: Checkpoint, policy: ZeroPolicy) -> None:
     """Continues from a checkpoint, written by whatever number of ranks at whatever ZeRO stage; collective.
 
     Raises:
-        UserError: where it is of another model.
+        UserError: where it is of another model, or lacks what the optimizer keeps.
     """
     if checkpoint.model != policy.model:
         raise UserError(
@@ -104,6 +106,11 @@ def load_checkpoint(checkpoint: Checkpoint, policy: ZeroPolicy) -> None:
         file_of = {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
         def read(name: str) -> Tensor:
+            if name not in file_of:
+                raise UserError(
+                    f"optimizer.name: must be the one of {checkpoint.path} for the run to go on, got another (it keeps "
+                    f"{name.split('/')[0]}, which the checkpoint has not); leave it as it was"
+                )
             value: Tensor = file_of[name].get_tensor(name)
             return value
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tsallis_run.complaint import first_line
 from tsallis_run.config import ModelConfig
 from tsallis_run.policy.tensor_files import check_tensors
 from tsallis_run.types import UserError
@@ -33,11 +34,6 @@ def check_folder(folder: Path, config: ModelConfig) -> None:
     _check_architecture(folder, settings, config)
     if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
         raise UserError(f"model.path: must hold a tokenizer, got {str(folder)!r} without one; save it beside the model")
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check_architecture(folder: Path, settings: dict[str, Any], config: ModelConfig) -> None:

@@ -12,11 +12,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tsallis_run import ranks
+from tsallis_run.complaint import first_line
 from tsallis_run.config import ModelConfig
-from tsallis_run.policy.model_checks import check_folder, first_line
+from tsallis_run.policy.model_checks import check_folder
 from tsallis_run.types import UserError
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -24,12 +26,27 @@ CODE = "*.py"
 """Fetched besides where the model's code is trusted."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies, or is to lie."""
+
+    folder: Path
+    build: Callable[[Path], None] | None = None
+    """Puts the model into an empty folder, where it is made on this machine; None where it is there."""
+
+
 def model_folder(config: ModelConfig, *, seed: int) -> Path:
-    """Returns the folder that holds the model: weights (safetensors), config, tokenizer.
+    """Returns the folder that holds the model: weights (safetensors), config, tokenizer; collective.
 
     Raises:
         UserError: where `model.path` names nothing that can be opened.
     """
+    place = ranks.agreed(lambda: _found(config, seed))
+    ranks.agreed(lambda: _build(place))
+    return place.folder
+
+
+def _found(config: ModelConfig, seed: int) -> Place:
     if config.path is None:
         return _built(config, seed)
     path = _local(config.path)
@@ -37,7 +54,7 @@ def model_folder(config: ModelConfig, *, seed: int) -> Path:
         return _from_gguf(path)
     if path.is_dir():
         check_folder(path, config)
-        return path
+        return Place(path)
     if config.path.count("/") != 1 or path.is_absolute():
         raise UserError(
             f"model.path: must be a folder, a GGUF file or a hub id (owner/name), "
@@ -56,7 +73,7 @@ def _local(given: str) -> Path:
     return path
 
 
-def _built(config: ModelConfig, seed: int) -> Path:
+def _built(config: ModelConfig, seed: int) -> Place:
     from tsallis_run.policy.tiny import build_tiny
 
     architecture = config.architecture
@@ -65,7 +82,7 @@ def _built(config: ModelConfig, seed: int) -> Path:
     return _cached(key, lambda folder: build_tiny(folder, architecture, seed=seed))
 
 
-def _from_hub(config: ModelConfig) -> Path:
+def _from_hub(config: ModelConfig) -> Place:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -80,16 +97,15 @@ def _from_hub(config: ModelConfig) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         if config.offline_package is not None:
             return _from_package(config.offline_package, config.path)
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"model.path: {config.path!r} is not in the local cache and the hub did not give it ({reason}); "
+            f"model.path: {config.path!r} is not in the local cache and the hub did not give it ({first_line(error)}); "
             "set model.path to a local folder"
         ) from None
     check_folder(folder, config)
-    return folder
+    return Place(folder)
 
 
-def _from_package(package: str, wanted: str) -> Path:
+def _from_package(package: str, wanted: str) -> Place:
     found = importlib.util.find_spec(package.replace("-", "_"))
     files = sorted(Path(found.origin).parent.rglob("*.gguf")) if found is not None and found.origin else []
     if not files:
@@ -100,15 +116,19 @@ def _from_package(package: str, wanted: str) -> Path:
     return _from_gguf(files[0])
 
 
-def _from_gguf(file: Path) -> Path:
-    from tsallis_run.policy.gguf import convert_gguf
-
+def _from_gguf(file: Path) -> Place:
     if file.suffix != ".gguf":
         raise UserError(f"model.path: must be a folder, a GGUF file or a hub id, got the file {str(file)!r}")
     state = file.stat()
     key = f"{file.stem}-{_digest(f'{file.resolve()}:{state.st_size}:{state.st_mtime_ns}')}"
+    return _cached(key, lambda folder: _convert(file, folder))
+
+
+def _convert(file: Path, folder: Path) -> None:
+    from tsallis_run.policy.gguf import convert_gguf
+
     try:
-        return _cached(key, lambda folder: convert_gguf(file, folder))
+        convert_gguf(file, folder)
     except OSError:
         raise
     except Exception as error:  # a broken file raises whatever its readers happen to meet
@@ -118,22 +138,26 @@ def _from_gguf(file: Path) -> Path:
         ) from None
 
 
-def _cached(key: str, build: Callable[[Path], None]) -> Path:
+def _cached(key: str, build: Callable[[Path], None]) -> Place:
     root = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tsallis-run" / "models"
-    folder = root / key
-    if ranks.is_first() and not (folder / "config.json").is_file():  # transformers writes on the first rank alone
-        root.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=root, prefix=f".{key}-"))
-        try:
-            build(unfinished)
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another run was first, with the same content
-                raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    ranks.wait_for_all()
-    return folder
+    return Place(root / key, build)
+
+
+def _build(place: Place) -> None:
+    """Makes the model where it is not there yet; on the first rank, on which alone transformers writes."""
+    folder = place.folder
+    if place.build is None or not ranks.is_first() or (folder / "config.json").is_file():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        place.build(unfinished)
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another run was first, with the same content
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _digest(text: str) -> str:

@@ -6,42 +6,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from tsallis_run import ranks
 from tsallis_run.config import ModelConfig
+from tsallis_run.packing import MicroBatch
+from tsallis_run.policy import packed_attention
+from tsallis_run.policy.packed_attention import packed
 from tsallis_run.types import UserError
 
-TOKENS_PER_CHUNK = 1024
-"""Logits exist for this many tokens at a time: 200 MB in float32 at a vocabulary of 49152."""
+TOKENS_PER_CHUNK = 256
+"""Logits exist for this many tokens at a time: 50 MB in float32 at a vocabulary of 49152, small enough for a cache."""
 
 
 class TokenScorer(nn.Module):
     """Computes logits only where a token is scored, in float32, and never keeps them for the backward."""
 
-    def __init__(self, model: Any, *, additive_mask: bool) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self._additive_mask = additive_mask
 
-    def forward(
-        self,
-        ids: Int[Tensor, "rows tokens"],
-        positions: Int[Tensor, "rows tokens"],
-        span: Int[Tensor, "rows tokens"],
-        ancestors: Bool[Tensor, "rows spans spans"],
-        predictor: Int[Tensor, " scored"],
-        target: Int[Tensor, " scored"],
-    ) -> Float[Tensor, " scored"]:
+    def forward(self, *, batch: MicroBatch) -> Float[Tensor, " scored"]:
         """log p(target) in nats, float32."""
-        visible = _visible(span, ancestors)
-        mask = _additive(visible, self.model.dtype) if self._additive_mask else visible
-        decoder = self.model.base_model
-        hidden = decoder(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False).last_hidden_state
-        picked = hidden.flatten(0, 1)[predictor]
+        decoder, target = self.model.base_model, batch.target
+        hidden = decoder(
+            input_ids=batch.ids[None], position_ids=batch.positions[None], use_cache=False, packed=packed(batch)
+        ).last_hidden_state
+        picked = hidden[0].index_select(0, batch.predictor)
         # Ranks agree on the number: at ZeRO stage 3 every chunk gathers the output embedding, also an empty one.
         num_chunks = max(1, int(ranks.largest(float(-(-len(target) // TOKENS_PER_CHUNK)))))
         chunks = zip(picked.tensor_split(num_chunks), target.tensor_split(num_chunks), strict=True)
@@ -55,7 +49,28 @@ class TokenScorer(nn.Module):
 
     def _log_probs(self, hidden: Tensor, target: Tensor) -> Tensor:
         logits = self.model.get_output_embeddings()(hidden).float()
-        return -F.cross_entropy(logits, target, reduction="none")
+        log_probs: Tensor = PickedLogProbs.apply(logits, target)  # type: ignore[no-untyped-call]
+        return log_probs
+
+
+class PickedLogProbs(torch.autograd.Function):
+    """log softmax(logits)[target], with one pass over the logits in the backward, which it overwrites."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Float[Tensor, "scored vocabulary"], target: Int[Tensor, " scored"]
+    ) -> Float[Tensor, " scored"]:
+        log_total = logits.logsumexp(-1)
+        ctx.save_for_backward(logits, target, log_total)
+        return logits.gather(-1, target[:, None])[:, 0] - log_total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Float[Tensor, " scored"]) -> tuple[Float[Tensor, "scored vocabulary"], None]:
+        logits, target, log_total = ctx.saved_tensors
+        gradient = logits.sub_(log_total[:, None]).exp_().mul_(-upstream[:, None])
+        gradient[torch.arange(len(target), device=target.device), target] += upstream
+        return gradient, None
 
 
 def load_scorer(folder: Path, config: ModelConfig) -> TokenScorer:
@@ -68,7 +83,7 @@ def load_scorer(folder: Path, config: ModelConfig) -> TokenScorer:
     _refuse_unfollowed(model.config)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return TokenScorer(model.train(), additive_mask=config.attention == "eager")
+    return TokenScorer(model.train())
 
 
 def _opened(folder: Path, config: ModelConfig) -> Any:
@@ -83,7 +98,7 @@ def _opened(folder: Path, config: ModelConfig) -> Any:
             folder,
             config=architecture,
             dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attention,
+            attn_implementation=packed_attention.NAME,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are told below
@@ -110,7 +125,7 @@ def _refuse_unfollowed(config: Any) -> None:
     special = sorted({kind for kind in getattr(config, "layer_types", None) or () if kind != "full_attention"})
     changed = [
         name
-        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling")
+        for name in ("attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "logits_scaling")
         if getattr(config, name, None) not in (None, 1, 1.0)
     ]
     unfollowed = [*special, *(["sliding_window"] if windowed and not special else []), *changed]
@@ -119,20 +134,3 @@ def _refuse_unfollowed(config: Any) -> None:
             "model.path: must be a model with full attention in every layer and unscaled logits, "
             f"got {config.model_type} with {', '.join(unfollowed)}; choose another model"
         )
-
-
-def _visible(
-    span: Int[Tensor, "rows tokens"], ancestors: Bool[Tensor, "rows spans spans"]
-) -> Bool[Tensor, "rows 1 tokens tokens"]:
-    """visible[r, 0, i, j]: token i attends to token j, which comes no later, in its span or one that it grows from.
-
-    Made where it is used: a mask over 16k tokens takes 256 MB.
-    """
-    rows = torch.arange(len(span), device=span.device)[:, None, None]
-    related = ancestors[rows, span[:, :, None], span[:, None, :]]
-    itself = torch.eye(span.shape[1], dtype=torch.bool, device=span.device)  # padding has no ancestor but itself
-    return (related.tril() | itself)[:, None]
-
-
-def _additive(visible: Bool[Tensor, "rows 1 tokens tokens"], dtype: torch.dtype) -> Tensor:
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)

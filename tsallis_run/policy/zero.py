@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,30 @@ import torch
 from torch import Tensor
 
 from tsallis_run import ranks
-from tsallis_run.config import OptimizerConfig, RunConfig
+from tsallis_run.config import RunConfig
 from tsallis_run.loss import policy_loss
+from tsallis_run.packing import MicroBatch, empty_micro_batch
 from tsallis_run.policy import zero_state
+from tsallis_run.policy.optimizer import build_optimizer
 from tsallis_run.policy.tensor_files import disk_faults
 from tsallis_run.policy.token_scorer import TokenScorer
-from tsallis_run.scoring import MicroBatch, empty_micro_batch
 
 NEVER = 10**12
 """Steps between DeepSpeed's own progress prints."""
+
+
+Weigh = Callable[[MicroBatch, Tensor], Tensor]
+"""A micro-batch and the log-probs of its scored tokens, on the CPU -> the coefficient of each of them."""
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What a backward pass over a batch tells."""
+
+    log_probs: list[Tensor]
+    """Of the scored tokens of each of this rank's micro-batches, in nats, on the CPU."""
+    loss: float | None
+    """The pseudo-loss of the global batch; None, and no gradient, where none of its coefficients is non-zero."""
 
 
 class ZeroPolicy:
@@ -35,8 +52,8 @@ class ZeroPolicy:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         ranks.join()
         self.version = 0
-        self._adamw = _adamw(scorer, config.optimizer)
-        self._engine: Any = deepspeed.initialize(model=scorer, optimizer=self._adamw, config=_settings(config))[0]
+        self._optimizer = build_optimizer(scorer.parameters(), config.optimizer)
+        self._engine: Any = deepspeed.initialize(model=scorer, optimizer=self._optimizer, config=_settings(config))[0]
         ranks.check_size(config.launch.num_ranks)
 
     @property
@@ -59,27 +76,37 @@ class ZeroPolicy:
         return values[: len(batches)]
 
     def backward(
-        self, batches: Sequence[MicroBatch], coefficients: Sequence[Tensor], *, num_prompts: int
-    ) -> float | None:
+        self,
+        batches: Sequence[MicroBatch],
+        weigh: Weigh,
+        *,
+        num_prompts: int,
+        phase: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    ) -> Backward:
         """Accumulates the gradient of the global batch; this rank's part of it comes in `batches`.
 
-        Args:
-            coefficients: one per scored token of each micro-batch.
-            num_prompts: prompts of the global batch.
+        Every micro-batch is passed forward once, weighed, and passed backward where any rank's coefficients are
+        not all zero.
 
-        Returns:
-            The pseudo-loss of the global batch; None, and no gradient, where none of its coefficients is non-zero.
+        Args:
+            num_prompts: prompts of the global batch.
+            phase: entered with "score" for each forward pass and with "backward" for each backward pass.
         """
-        own = max((float(c.abs().max().nan_to_num(torch.inf)) for c in coefficients if len(c)), default=0.0)
-        if ranks.largest(own) == 0.0:
-            return None
-        padded = self._in_step(batches)
-        weights = [*coefficients, *[torch.zeros(0)] * (len(padded) - len(batches))]
-        losses = [
-            self._backward(batch, weight, num_prompts, last=index == len(padded) - 1)
-            for index, (batch, weight) in enumerate(zip(padded, weights, strict=True))
-        ]
-        return ranks.total(sum(losses))
+        padded, log_probs, loss, awaits_end = self._in_step(batches), [], None, False
+        for index, batch in enumerate(padded):
+            is_last = index == len(padded) - 1
+            with phase("score"):
+                attached = self._forward(batch)
+                log_probs.append(attached.detach().cpu())
+            coefficients = weigh(batch, log_probs[-1])
+            if ranks.largest(_largest(coefficients)) == 0.0:
+                continue
+            with phase("backward"):
+                loss = (loss or 0.0) + self._accumulate(attached, coefficients, num_prompts, last=is_last)
+            awaits_end = not is_last
+        if awaits_end:  # the last micro-batches had nothing to add, but DeepSpeed closes a sum in a backward pass
+            self._accumulate(self._forward(empty_micro_batch()), torch.zeros(0), num_prompts, last=True)
+        return Backward(log_probs[: len(batches)], None if loss is None else ranks.total(loss))
 
     def step(self, learning_rate: float) -> float:
         """Takes the optimizer step with the accumulated gradient, and forgets it; returns its norm before clipping.
@@ -87,7 +114,7 @@ class ZeroPolicy:
         A gradient that is not finite on any rank is forgotten without a step: the norm is then not finite, and
         weights, optimizer and `version` are what they were.
         """
-        for group in self._adamw.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         grad_norm = self._norm_at_stage_0()
         if grad_norm is not None and not math.isfinite(grad_norm):
@@ -133,7 +160,7 @@ class ZeroPolicy:
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight and optimizer moment by name, whole on every rank, one at a time; see `zero_state`."""
-        yield from zero_state.gathered(self._engine, self.named_weights(), has_moments=self.version > 0)
+        yield from zero_state.gathered(self._engine, self.named_weights(), num_steps=self.version)
 
     def load_state(self, read: Callable[[str], Tensor], version: int) -> None:
         """Continues behind `version` optimizer steps from what `state` gave at any ZeRO stage and number of ranks.
@@ -150,13 +177,11 @@ class ZeroPolicy:
         return [*batches, *[empty_micro_batch()] * missing]
 
     def _forward(self, batch: MicroBatch) -> Tensor:
-        fields = (batch.ids, batch.positions, batch.span, batch.ancestors, batch.predictor, batch.target)
-        log_probs: Tensor = self._engine(*(field.to(self.device) for field in fields))
+        log_probs: Tensor = self._engine(batch=batch.to(self.device))
         return log_probs
 
-    def _backward(self, batch: MicroBatch, coefficients: Tensor, num_prompts: int, *, last: bool) -> float:
+    def _accumulate(self, log_probs: Tensor, coefficients: Tensor, num_prompts: int, *, last: bool) -> float:
         self._engine.set_gradient_accumulation_boundary(last)
-        log_probs = self._forward(batch)
         loss = policy_loss(log_probs, coefficients.to(log_probs), num_prompts=num_prompts)
         if not torch.isfinite(loss):
             loss = log_probs.sum() * torch.nan  # the gradient must say so too: it is what stops every rank's step
@@ -171,15 +196,8 @@ class ZeroPolicy:
         return float(torch.nn.utils.get_total_norm(gradients))
 
 
-def _adamw(scorer: TokenScorer, config: OptimizerConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        scorer.parameters(),
-        lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+def _largest(coefficients: Tensor) -> float:
+    return float(coefficients.abs().nan_to_num(torch.inf).max()) if len(coefficients) else 0.0
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

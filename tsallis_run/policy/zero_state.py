@@ -1,7 +1,7 @@
 """What an optimizer step moves, as whole tensors by name: the same at every ZeRO stage and number of ranks.
 
 DeepSpeed's own checkpoints hold each rank's partition as a pickle and are opened by the same number of ranks at the
-same stage. Here every float32 weight and both of Adam's moments are gathered whole, one at a time, so that the next
+same stage. Here every float32 weight and the optimizer's moments are gathered whole, one at a time, so that the next
 run cuts them as it likes: float32 values are copied, never computed, and come back to the bit.
 """
 
@@ -22,28 +22,24 @@ from deepspeed.utils import (
 )
 from torch import Tensor
 
+from tsallis_run.policy.optimizer import make_moments, moments
+
 WEIGHT = "weight"
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""AdamW's running means of the gradient and of its square, by its own names."""
 
 NamedWeights = Iterable[tuple[str, Tensor]]
 
 
-def state_names(weight: str, *, has_moments: bool) -> list[str]:
-    """`weight/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`: what is kept of one weight."""
-    return [f"{kind}/{weight}" for kind in ((WEIGHT, *MOMENTS) if has_moments else (WEIGHT,))]
-
-
 @torch.no_grad()
-def gathered(engine: Any, weights: NamedWeights, *, has_moments: bool) -> Iterator[tuple[str, Tensor]]:
-    """Every weight in float32 and its moments, whole on every rank; collective.
+def gathered(engine: Any, weights: NamedWeights, *, num_steps: int) -> Iterator[tuple[str, Tensor]]:
+    """Every weight in float32 and its moments behind `num_steps` optimizer steps, whole on every rank; collective.
 
-    Args:
-        has_moments: False before the first optimizer step, when there are none.
+    Yields:
+        `weight/NAME`, then `MOMENT/NAME` for each of the optimizer's `moments`; before the first step there are none.
     """
+    kinds = _kinds(engine, num_steps)
     for name, weight in weights:
-        for key in state_names(name, has_moments=has_moments):
-            yield key, _whole(engine, weight, key.split("/")[0])
+        for kind in kinds:
+            yield f"{kind}/{name}", _whole(engine, weight, kind)
 
 
 @torch.no_grad()
@@ -51,9 +47,15 @@ def restore(engine: Any, weights: NamedWeights, read: Callable[[str], Tensor], *
     """Puts back what `gathered` gave; `num_steps` optimizer steps lie behind it. Collective."""
     if num_steps > 0:
         _make_moments(engine, num_steps)
+    kinds = _kinds(engine, num_steps)
     for name, weight in weights:
-        for key in state_names(name, has_moments=num_steps > 0):
-            _set_whole(engine, weight, key.split("/")[0], read(key).to(engine.device))
+        for kind in kinds:
+            _set_whole(engine, weight, kind, read(f"{kind}/{name}").to(engine.device))
+
+
+def _kinds(engine: Any, num_steps: int) -> tuple[str, ...]:
+    """What is kept of each weight."""
+    return (WEIGHT, *moments(engine.basic_optimizer)) if num_steps > 0 else (WEIGHT,)
 
 
 def _whole(engine: Any, weight: Tensor, kind: str) -> Tensor:
@@ -93,17 +95,15 @@ def _set_own_part(weight: Any, kind: str, value: Tensor) -> None:
 
 
 def _make_moments(engine: Any, num_steps: int) -> None:
-    """The state that AdamW makes at its first step, as it stands behind `num_steps` steps; its values come after."""
-    optimizer = engine.basic_optimizer
+    """The state that the optimizer makes at its first step, as it stands behind `num_steps`; its values come after."""
     for master in _masters(engine):
-        moments = {kind: torch.zeros_like(master) for kind in MOMENTS}
-        optimizer.state[master] = {"step": torch.tensor(float(num_steps), device=master.device), **moments}
+        make_moments(engine.basic_optimizer, master, num_steps)
     if link := getattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state", None):
         link()  # what DeepSpeed does behind its first step at stages 1 and 2: the setters above go by these links
 
 
 def _masters(engine: Any) -> list[Tensor]:
-    """The tensors that AdamW steps on: whole weights at stage 0, else flat float32 parts of this rank."""
+    """The tensors that the optimizer steps on: whole weights at stage 0, else flat float32 parts of this rank."""
     for name in ("single_partition_of_fp32_groups", "fp32_groups_flat_partition", "fp32_partitioned_groups_flat"):
         if hasattr(engine.optimizer, name):
             return list(getattr(engine.optimizer, name))

@@ -60,9 +60,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rollouts(rows: Sequence[Row], step: str) -> str:
+    """Of every run that has them; the others are told on standard error.
+
+    Raises:
+        UserError: where no run has them.
+    """
     from tsallis_run.report.rollouts import rollout_words
 
-    return "\n\n".join(rollout_words(row, step) for row in rows)
+    words, faults = [], []
+    for row in rows:
+        try:
+            words.append(rollout_words(row, step))
+        except UserError as error:
+            faults.append(str(error))
+    if not words:
+        raise UserError("\n".join(faults))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return "\n\n".join(words)
 
 
 def _write(folder: Path, rows: Sequence[Row]) -> None:

@@ -38,6 +38,7 @@ PHASES = {
     "generate": ("#56B4E9", ""),
     "score": ("#E69F00", "//"),
     "backward": ("#009E73", "\\\\"),
+    "step": ("#F0E442", ".."),
     "sync": ("#CC79A7", "xx"),
 }
 OTHER_PHASE = ("#999999", "--")

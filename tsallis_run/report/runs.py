@@ -11,7 +11,7 @@ from typing import Any
 
 from tsallis_run.tracking.records import MetricsRow, Results, RunFolder, read_results, read_rows
 from tsallis_run.tracking.scores import collapsed, majority_name
-from tsallis_run.types import UserError, schedule_label
+from tsallis_run.types import UserError, q_label
 
 NO_TRAINING = "evaluation"
 """Stands for the estimator of a run that only evaluated."""
@@ -93,7 +93,7 @@ def _unfinished(run: RunFolder, config: dict[str, Any], metrics: Iterable[Metric
             status="unfinished",
             best_step=int(best["step"]) if best else None,
             estimator=config["estimator"]["name"],
-            q=schedule_label(**q) if isinstance(q := config["q"], dict) else q,
+            q=q_label(**q) if isinstance(q := config["q"], dict) else q,
             model=config["model"]["name"],
             dataset=config["dataset"]["name"],
             start=config["start"]["name"],

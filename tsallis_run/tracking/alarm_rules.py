@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tsallis_run.config import RunConfig
+from tsallis_run.config import AdamWConfig, RunConfig
 from tsallis_run.tracking.records import MetricsRow
 from tsallis_run.tracking.scores import collapsed, majority_name
 
@@ -35,6 +35,7 @@ class Limits:
     drift_tolerance_nats: float
     """Largest mean |engine - trainer| log-prob per token that is due to rounding."""
     adam_epsilon: float
+    """0 for an optimizer that has none."""
     num_rollouts: int
     """M."""
     rewards_answers: bool
@@ -46,7 +47,7 @@ class Limits:
         tolerance = config.probe_tolerance_nats
         return cls(
             max(tolerance, STALE_TOLERANCE_NATS) if config.rollout.max_staleness else tolerance,
-            config.optimizer.epsilon,
+            config.optimizer.epsilon if isinstance(config.optimizer, AdamWConfig) else 0.0,
             config.rollouts_per_prompt,
             config.samples_answers,
         )

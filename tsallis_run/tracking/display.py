@@ -40,11 +40,11 @@ class Display(Protocol):
     """Shows a run."""
 
     def recall(self, rows: Sequence[MetricsRow]) -> None:
-        """The run goes on behind these rows of an earlier start."""
+        """The run goes on after these rows of an earlier start."""
         ...
 
     def phase(self, name: str) -> None:
-        """The run enters generate, score, backward, sync or evaluate."""
+        """The run enters sync, generate, score, backward, step, save or evaluate."""
         ...
 
     def train_row(self, row: MetricsRow) -> None:

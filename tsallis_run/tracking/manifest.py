@@ -31,12 +31,13 @@ DISTRIBUTIONS = (
 """Whose versions are kept; vLLM's CPU build is a distribution of its own, and only one of the two is installed."""
 
 
-def write_manifest(folder: RunFolder, *, dataset_ids_hash: str, step: int = 0) -> None:
+def write_manifest(folder: RunFolder, *, dataset_ids_hash: str, step: int = 0, label_noise: str | None = None) -> None:
     """Writes what this start is made with; those before it move to `earlier_starts`, oldest first.
 
     Args:
         dataset_ids_hash: which examples there are.
         step: steps that lie behind it.
+        label_noise: in a few words; None without.
     """
     before = read_manifest(folder)
     earlier_starts = [*before.pop("earlier_starts", []), *([before] if before else [])]
@@ -51,6 +52,7 @@ def write_manifest(folder: RunFolder, *, dataset_ids_hash: str, step: int = 0) -
         "num_cpus": os.cpu_count(),
         "gpus": _gpu_names(),
         "dataset_ids_hash": dataset_ids_hash,
+        "label_noise": label_noise,
         "earlier_starts": earlier_starts,
     }
     write_atomically(folder.manifest, json.dumps(manifest, indent=2) + "\n")

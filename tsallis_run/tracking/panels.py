@@ -10,7 +10,8 @@ STEP = "step"
 PANELS = {
     "weights": (
         *("p_hat", "p_hat_10", "p_hat_50", "p_hat_90", "log_p_hat", "mean_log_w", "ess", "max_centered_weight"),
-        *("log10_amplification", "leading_bias", "jackknife_distrusted", "dead_groups", "zero_weights", "reward", "q"),
+        *("log10_amplification", "leading_bias", "jackknife_distrusted", "dead_groups", "zero_weights", "reward"),
+        *("q", "q_min", "q_max"),
     ),
     "gradient": (
         *("grad_norm", "learning_rate", "zero_gradient_groups", "zero_gradient_fraction", "trained_rollouts"),
@@ -23,7 +24,7 @@ PANELS = {
         *("engine_trainer_difference_mean", "engine_trainer_difference_max", "probe_difference", "policy_version"),
         *("importance_ratio_mean", "importance_truncated_fraction"),
     ),
-    "time": ("tokens_per_second",),
+    "time": ("tokens_per_second", "scored_tokens", "trained_tokens", "padding_fraction"),
 }
 """Panel -> numbers of the train rows; every `_seconds` belongs to `time`, and what stands nowhere to `train`."""
 

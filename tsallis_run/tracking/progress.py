@@ -18,7 +18,7 @@ class Progress:
 
     total_steps: int
     phase: str = ""
-    """generate, score, backward, sync or evaluate; "" between phases."""
+    """sync, generate, score, backward, step, save or evaluate; "" between phases."""
     train: MetricsRow | None = None
     """The newest train row."""
     validations: tuple[tuple[int, float], ...] = ()
@@ -43,7 +43,7 @@ class Progress:
         return replace(self, train=row, pace_start=start)
 
     def recalling(self, rows: Iterable[MetricsRow]) -> Progress:
-        """The run goes on behind these rows; its pace is that of this start alone."""
+        """The run goes on after these rows; its pace is that of this start alone."""
         progress = self
         for row in rows:
             progress = replace(progress, train=row) if row["split"] == "train" else progress.after_evaluation(row)

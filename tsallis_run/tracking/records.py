@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tsallis_run.complaint import first_line
 from tsallis_run.disk import flush, write_atomically
 from tsallis_run.types import UserError
 
@@ -99,10 +101,19 @@ class RunFolder:
     def holds_records(self) -> bool:
         """True where a run got as far as its first record: what began in the folder goes on there, or nothing does.
 
-        A run that ended before (a mistake in its dataset, say) leaves the folder to the corrected command.
+        A run that ended before leaves the folder to the corrected command.
         """
         has_rows = self.metrics.is_file() and self.metrics.stat().st_size > 0
         return has_rows or self.checkpoints.exists() or self.is_finished()
+
+    def forget(self) -> None:
+        """Takes back what a run wrote that ended by a user's mistake before its first record: it was none."""
+        if self.holds_records():
+            return
+        for file in (self.config_yaml, self.manifest):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # logs of workers lie there, or somebody's files
+            self.path.rmdir()
 
     def is_finished(self) -> bool:
         """True where results.json says so."""
@@ -112,12 +123,14 @@ class RunFolder:
         """config.yaml as plain data, ready for `tsallis_run.config.validate`.
 
         Raises:
-            UserError: where it is no YAML mapping.
+            UserError: where it is missing, or no YAML mapping.
         """
+        if not self.config_yaml.is_file():
+            raise UserError(f"resume: must be a run folder with its config.yaml, got {self.path}; check the path")
         try:
             data = yaml.safe_load(self.config_yaml.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(f"{self.config_yaml}: must be YAML, got {str(error).splitlines()[0]}") from None
+            raise UserError(f"{self.config_yaml}: must be YAML, got {first_line(error)}") from None
         if not isinstance(data, dict):
             raise UserError(f"{self.config_yaml}: must hold a mapping, got {type(data).__name__}")
         return data
@@ -145,9 +158,9 @@ class MetricsFile:
         flush(self._path)
 
     def rewind(self, step: int, validated_step: int) -> list[MetricsRow]:
-        """Forgets what a run writes anew that goes on behind `step`, and returns what is left.
+        """Forgets what a run writes anew that goes on after `step`, and returns what is left.
 
-        That is every later training row, every validation behind `validated_step`, and the test.
+        That is every later training row, every validation after `validated_step`, and the test.
         """
         newest = {"train": step, "validation": validated_step}
         rows = read_rows(self._path) if self._path.exists() else []

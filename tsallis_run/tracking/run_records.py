@@ -55,7 +55,7 @@ class RunRecords:
     def open(
         cls, config: RunConfig, folder: RunFolder, display: Display, *, run_id: str, step: int, validated_step: int
     ) -> RunRecords:
-        """Starts the records, or continues them behind `step` and the validation of `validated_step` (-1: none).
+        """Starts the records, or continues them after `step` and the validation of `validated_step` (-1: none).
 
         Raises:
             UserError: where metrics.jsonl is broken before its last line.

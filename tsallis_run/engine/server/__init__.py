@@ -10,5 +10,6 @@ worker          one worker from inside: vLLM's server, ended with the run
 weight_transfer one worker from inside: takes weights from shared memory
 shared_weights  the weights in memory that the processes of a machine share
 nccl            weights to servers on other machines
+presence        are given servers there? asked before anything heavy starts
 addresses       where the workers can be reached just now, for every rank of the machine
 """

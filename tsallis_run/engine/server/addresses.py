@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+ENDED = "the workers were ended with the run"
+"""Why there are none any more, where nothing went wrong."""
+
 
 @dataclass(frozen=True)
 class Addresses:

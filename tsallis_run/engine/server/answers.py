@@ -25,7 +25,7 @@ def completion_of(answer: Any, request: CompletionRequest, *, vocabulary: int) -
     log_probs = _log_probs((choice.get("logprobs") or {}).get("token_logprobs"))
     ended = len(ids) == request.max_tokens or (bool(ids) and ids[-1] in request.stop_ids)
     if not ended or len(ids) > request.max_tokens:
-        raise EngineError(f"a worker ended a completion behind {len(ids)} of {request.max_tokens} tokens: {ids[-3:]}")
+        raise EngineError(f"a worker ended a completion after {len(ids)} of {request.max_tokens} tokens: {ids[-3:]}")
     if len(log_probs) != len(ids):
         raise EngineError(f"a worker returned {len(log_probs)} log-probs for {len(ids)} tokens")
     return Completion(ids, log_probs)

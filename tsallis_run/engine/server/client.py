@@ -115,10 +115,15 @@ class Client:
         raise AssertionError("itertools.count does not end")
 
     async def _watch(self) -> None:
-        """Ends with an error once a server is silent, where it is on us to find that out; else never."""
+        """Ends with an error once there will be no more servers, or one is silent and it is on us to find that out."""
         urls = () if self.silence_seconds is None else self.look_up().urls
         async with aiohttp.ClientSession(headers=authorization()) as session:  # of its own: it does not queue
-            await asyncio.gather(asyncio.Event().wait(), *(self._watch_server(session, url) for url in urls))
+            await asyncio.gather(self._watch_addresses(), *(self._watch_server(session, url) for url in urls))
+
+    async def _watch_addresses(self) -> None:
+        while (failure := self.look_up().failure) is None:
+            await asyncio.sleep(PAUSE_SECONDS)
+        raise EngineError(failure)
 
     async def _watch_server(self, session: aiohttp.ClientSession, url: str) -> None:
         """A server that refuses connections is found out by the requests."""

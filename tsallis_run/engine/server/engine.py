@@ -13,7 +13,7 @@ from tsallis_run import ranks
 from tsallis_run.config import VllmServerRollout
 from tsallis_run.engine.server.client import Client
 from tsallis_run.engine.server.fleet import Fleet, GivenServers, own_workers
-from tsallis_run.engine.vllm_settings import model_settings
+from tsallis_run.engine.vllm_settings import ServedModel, model_settings
 from tsallis_run.types import Completion, CompletionRequest, EngineError, UserError
 
 
@@ -25,30 +25,14 @@ class VllmServerEngine:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        config: VllmServerRollout,
-        *,
-        dtype: str,
-        max_length_tokens: int,
-        trust_remote_code: bool,
-        tolerance_nats: float,
-        run_folder: Path,
+        self, model: ServedModel, config: VllmServerRollout, *, tolerance_nats: float, run_folder: Path
     ) -> None:
         """`tolerance_nats` is how far two servers may differ per token; their logs are kept in `run_folder`.
 
         Raises:
             EngineError: on every rank, where a server does not come up.
         """
-        settings = model_settings(
-            folder,
-            config,
-            dtype=dtype,
-            max_length_tokens=max_length_tokens,
-            trust_remote_code=trust_remote_code,
-            on_gpu=torch.cuda.is_available(),
-        )
-        rank = ranks.rank()
+        settings, rank = model_settings(model, config, on_gpu=torch.cuda.is_available()), ranks.rank()
         self.policy_version = -1
         self._tolerance_nats = tolerance_nats
         self._fleet: Fleet = (
@@ -58,7 +42,7 @@ class VllmServerEngine:
         )
         self._client = Client(
             self._fleet.look_up,
-            vocabulary=_vocabulary(folder, trust_remote_code=trust_remote_code),
+            vocabulary=_vocabulary(model),
             first_server=rank,
             timeout_seconds=config.timeout_seconds,
             silence_seconds=config.health_timeout_seconds if config.urls else None,
@@ -128,9 +112,9 @@ def _on_all_ranks(call: Callable[[], None]) -> None:
             raise told
 
 
-def _vocabulary(folder: Path, *, trust_remote_code: bool) -> int:
+def _vocabulary(model: ServedModel) -> int:
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    config = AutoConfig.from_pretrained(model.folder, trust_remote_code=model.trust_remote_code)
     size: int = config.get_text_config().vocab_size
     return size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tsallis_run.config import VllmServerRollout
-from tsallis_run.engine.server.addresses import AddressBook, Addresses
+from tsallis_run.engine.server.addresses import ENDED, AddressBook, Addresses
 from tsallis_run.engine.server.control import Server, ServerError
 from tsallis_run.engine.server.shared_weights import SharedWeights
 from tsallis_run.engine.server.supervisor import Limits, StartWorker, Supervisor
@@ -72,7 +72,7 @@ class OwnWorkers:
             self._supervisor.start()
 
     def look_up(self) -> Addresses:
-        return self._book.read()
+        return self._book.read() if self._supervisor is None else self._supervisor.addresses
 
     def load(self, weights: Weights, version: int) -> None:
         if self._supervisor is None:
@@ -135,6 +135,7 @@ class GivenServers:
         _reset_caches(self._servers)
 
     def close(self) -> None:
+        self._addresses = Addresses((), ENDED)  # what is in flight breaks off
         if self._nccl is not None:
             self._nccl.close()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition, Thread
 
-from tsallis_run.engine.server.addresses import AddressBook, Addresses
+from tsallis_run.engine.server.addresses import ENDED, AddressBook, Addresses
 from tsallis_run.engine.server.control import Server, ServerError
 from tsallis_run.engine.server.shared_weights import SharedWeights
 from tsallis_run.engine.server.worker_process import WorkerProcess, free_port
@@ -52,7 +52,6 @@ class Supervisor:
         self._book = book
         self._weights: SharedWeights | None = None
         self._failure: EngineError | UserError | None = None
-        self._closing = False
         self._changed = Condition()
         """Held to change what stands above or a worker's `is_up`, and told of it."""
         self._workers = [_Worker(number) for number in range(num_workers)]
@@ -85,14 +84,18 @@ class Supervisor:
 
     def close(self) -> None:
         """Ends all workers, at once."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self._fail(EngineError(ENDED))
         for worker, thread in zip(self._workers, self._threads, strict=True):
             worker.kill()  # also what its thread waits for
             thread.join()
             worker.kill()  # what its thread had just started
-        self._book.write(Addresses((), "the workers were ended with the run"))
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the workers can be reached just now, also where the address book could not be written."""
+        if self._failure is not None:
+            return Addresses((), str(self._failure))
+        return Addresses(tuple(worker.url for worker in self._workers if worker.is_up))
 
     def _wait_for_all(self, timeout_seconds: float | None) -> None:
         with self._changed:
@@ -105,7 +108,7 @@ class Supervisor:
 
     @property
     def _is_over(self) -> bool:
-        return self._closing or self._failure is not None
+        return self._failure is not None
 
     def _keep(self, worker: _Worker) -> None:
         """Drives one worker through its lives."""
@@ -157,7 +160,7 @@ class Supervisor:
 
     def _lose(self, worker: _Worker, error: ServerError) -> None:
         """Takes a dead worker out of the address book; gives up where it may not be started again."""
-        if self._closing:
+        if self._is_over:
             return
         spent = self.num_restarts >= self._limits.max_restarts
         if spent or not worker.was_up:
@@ -179,9 +182,11 @@ class Supervisor:
             self._publish()
 
     def _publish(self) -> None:
-        failure = None if self._failure is None else str(self._failure)
-        urls = () if failure else tuple(worker.url for worker in self._workers if worker.is_up)
-        self._book.write(Addresses(urls, failure))
+        """Tells the address book and who waits here; these alone where the disk is full: then all is over."""
+        try:
+            self._book.write(self.addresses)
+        except OSError as error:
+            self._failure = self._failure or EngineError(f"the addresses of the workers could not be written: {error}")
         self._changed.notify_all()
 
 
