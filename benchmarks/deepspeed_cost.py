@@ -19,12 +19,13 @@ from side_by_side import Numbers, answer, machine, medians
 
 from tsallis_run.config import RunConfig
 from tsallis_run.loss import policy_loss
-from tsallis_run.packing import MicroBatch, micro_batches, trees
+from tsallis_run.packing import MicroBatch, micro_batches
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.optimizer import build_optimizer
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import gold_answers
+from tsallis_run.tree import trees
 
 PLAIN = "plain"
 LEARNING_RATE = 1e-5

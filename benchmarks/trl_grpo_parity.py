@@ -36,11 +36,12 @@ from tsallis_run.cli import configuration_folder
 from tsallis_run.config import LossConfig, RunConfig, validate
 from tsallis_run.estimators import Coefficients, grpo
 from tsallis_run.loss import length_scale, policy_loss
-from tsallis_run.packing import micro_batches, trees
+from tsallis_run.packing import micro_batches
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import token_coefficients
+from tsallis_run.tree import trees
 from tsallis_run.types import Answer, Example, Group, Prompt, RationaleEnd, Rollout
 
 NUM_PROMPTS, NUM_ROLLOUTS = 4, 8

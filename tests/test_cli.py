@@ -72,7 +72,7 @@ def test_help_shows_every_group_with_its_choices_and_examples(command: Command) 
         f"estimator: {ESTIMATORS}",
         f"sweep: {SWEEPS}",
         "rollout: transformers, vllm, vllm_server",  # not the parts of which they are made
-        "zero: stage0, stage1, stage2, stage3",
+        "zero: auto, stage0, stage1, stage2, stage3",
         "  tsallis-run -m +sweep=q_grid",
     ):
         assert line in shown.output.splitlines()

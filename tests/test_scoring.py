@@ -10,10 +10,11 @@ import torch
 from small import group, plain_model, prompt, rollout, run_config
 from torch import Tensor
 
-from tsallis_run.packing import IN_RATIONALE, MicroBatch, empty_micro_batch, micro_batches, trees
+from tsallis_run.packing import MicroBatch, empty_micro_batch, micro_batches
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import TokenScorer, load_scorer
 from tsallis_run.scoring import collect_scores, gold_and_sampled_answers, gold_answers, token_coefficients
+from tsallis_run.tree import IN_RATIONALE, trees
 from tsallis_run.types import Coefficients, Group
 
 ROUNDING = 2e-5

@@ -10,11 +10,12 @@ from small import given, group, prompt, rollout, run_config
 from torch import Tensor
 
 from tsallis_run.engine.transformers import TransformersEngine
-from tsallis_run.packing import micro_batches, trees
+from tsallis_run.packing import micro_batches
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import gold_answers
+from tsallis_run.tree import trees
 from tsallis_run.weight_sync import PROBE_TOKENS, StaleWeightsError, WeightSync, probe_ids
 
 PROBE = probe_ids(prompt((6, 7, 8, 9, 2), (9, 8, 7, 6, 1)))

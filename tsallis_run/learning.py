@@ -21,7 +21,7 @@ from tsallis_run.batch import (
     rewards_of,
 )
 from tsallis_run.config import RunConfig
-from tsallis_run.packing import Answers, MicroBatch, Tree, micro_batches, trees
+from tsallis_run.packing import MicroBatch, micro_batches
 from tsallis_run.policy.zero import Weigh, ZeroPolicy
 from tsallis_run.scoring import (
     Scores,
@@ -32,6 +32,7 @@ from tsallis_run.scoring import (
     token_coefficients,
 )
 from tsallis_run.tracking.clock import Clock
+from tsallis_run.tree import Answers, Tree, trees
 from tsallis_run.types import Coefficients, Group
 
 

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tsallis_run.packing import IN_RATIONALE, MicroBatch
+from tsallis_run.packing import MicroBatch
+from tsallis_run.tree import IN_RATIONALE
 from tsallis_run.types import Coefficients, Group, Rollout
 
 

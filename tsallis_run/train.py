@@ -120,8 +120,9 @@ def take_step(parts: Parts, position: Position) -> Position:
 
 
 def speed(seconds: dict[str, float], learned: Learned) -> dict[str, float]:
-    """The seconds of a step, and the sampled tokens per second over all its stations."""
+    """The seconds of a step, none for a station that it left out, and the sampled tokens per second over them all."""
     num_tokens = float(learned.batch.num_tokens.sum())
+    seconds = {f"{station}_seconds": 0.0 for station in STATIONS} | seconds
     return seconds | {"tokens_per_second": num_tokens / sum(seconds[f"{station}_seconds"] for station in STATIONS)}
 
 

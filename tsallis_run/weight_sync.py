@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass, field
 
 from tsallis_run import ranks
-from tsallis_run.packing import IN_RATIONALE, Span, Tree, micro_batches
+from tsallis_run.packing import micro_batches
 from tsallis_run.policy.zero import ZeroPolicy
+from tsallis_run.tree import IN_RATIONALE, Span, Tree
 from tsallis_run.types import Engine, GaveUpError, Prompt
 
 PROBE_TOKENS = 256

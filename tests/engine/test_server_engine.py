@@ -99,10 +99,11 @@ def test_a_server_given_by_its_url_takes_the_weights_of_another_run(
     (url,) = engine._fleet.look_up().urls
     given = server_engine(tmp_path, f"rollout.urls=[{url}]")
     given.load_weights([(name, weight * 1.5) for name, weight in folder_weights(folder)], version=9)
-    assert given.score(PROBE) == pytest.approx(trainer_log_probs(folder, PROBE, scale=1.5), abs=ROUNDING_NATS)
+    scored = given.score(PROBE)
+    assert scored == pytest.approx(trainer_log_probs(folder, PROBE, scale=1.5), abs=ROUNDING_NATS)
     assert len(given.complete(requests(8))) == 8
     given.close()
-    assert engine.score(PROBE) == given.score(PROBE)  # it was somebody else's to end
+    assert engine.score(PROBE) == scored  # it was somebody else's to end
 
 
 def test_a_worker_killed_while_it_samples_loses_no_completion(engine: VllmServerEngine) -> None:

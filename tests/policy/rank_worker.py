@@ -13,10 +13,11 @@ from torch import Tensor
 
 from tsallis_run import ranks
 from tsallis_run.evaluate import evaluate, evaluation_metrics
-from tsallis_run.packing import MicroBatch, micro_batches, trees
+from tsallis_run.packing import MicroBatch, micro_batches
 from tsallis_run.policy import token_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import gold_answers, token_coefficients
+from tsallis_run.tree import trees
 from tsallis_run.types import Answer, Coefficients, Engine, Group, Prompt, RationaleEnd, Rollout
 
 STAGES = (0, 1, 2, 3)

@@ -20,10 +20,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tsallis_run.packing import Span, Tree, micro_batches
+from tsallis_run.packing import micro_batches
 from tsallis_run.policy import token_scorer
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
+from tsallis_run.tree import Span, Tree
 from tsallis_run.types import UserError
 
 SIZES = {"vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

@@ -13,11 +13,12 @@ from small import given, group, plain_model, prompt, rollout, run_config
 from torch import Tensor
 
 from tsallis_run.config import RunConfig
-from tsallis_run.packing import micro_batches, trees
+from tsallis_run.packing import micro_batches
 from tsallis_run.policy.model_folder import model_folder
 from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.scoring import gold_answers, token_coefficients
+from tsallis_run.tree import trees
 from tsallis_run.types import Coefficients
 
 ROUNDING = 1e-6

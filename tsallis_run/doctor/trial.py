@@ -15,9 +15,10 @@ from tsallis_run import ranks
 from tsallis_run.batch import StepPlan, gather, numbers_of, plan_of
 from tsallis_run.config import RunConfig
 from tsallis_run.learning import score
-from tsallis_run.packing import MicroBatch, micro_batches, trees
+from tsallis_run.packing import MicroBatch, micro_batches
 from tsallis_run.parts import Parts
 from tsallis_run.scoring import gold_and_sampled_answers, gold_answers
+from tsallis_run.tree import trees
 from tsallis_run.types import Group
 
 T = TypeVar("T")
