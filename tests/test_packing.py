@@ -15,7 +15,7 @@ from tsallis_run.policy.packed_attention import packed
 from tsallis_run.policy.token_scorer import TokenScorer
 from tsallis_run.scoring import collect_scores, gold_answers
 from tsallis_run.tree import trees
-from tsallis_run.types import Group
+from tsallis_run.types import Group, Rollout
 
 __all__ = ["scorer"]
 
@@ -26,12 +26,10 @@ def groups_of(prompt_lengths: tuple[int, ...], *, longest: int) -> list[Group]:
     def ids(length: int) -> tuple[int, ...]:
         return tuple(draw.randrange(5, 48) for _ in range(length))
 
-    return [
-        group(
-            prompt(ids(n), ids(3), ids(2)), *(rollout(ids(draw.randint(0, longest_rationale)), (3,)) for _ in range(6))
-        )
-        for n in prompt_lengths
-    ]
+    def branch() -> Rollout:
+        return rollout(ids(draw.randint(0, longest)), (3,))
+
+    return [group(prompt(ids(n), ids(3), ids(2)), *(branch() for _ in range(6))) for n in prompt_lengths]
 
 
 def packed_together(groups: list[Group]) -> MicroBatch:
