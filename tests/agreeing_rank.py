@@ -15,7 +15,7 @@ from tsallis_run.types import UserError
 
 def main(file: Path) -> None:
     """Writes, for each rank, what it was told of a mistake, what was decided, and its patience in seconds."""
-    ranks.join(run_config("rollout.timeout_seconds=1e9").rollout.patience_seconds)
+    ranks.join(run_config("rollout.timeout_seconds=1e6").rollout.patience_seconds)
 
     def mistake() -> int:
         if ranks.is_first():
@@ -32,6 +32,7 @@ def main(file: Path) -> None:
     if ranks.is_first():
         torch.save({"ranks": torch.tensor(found, dtype=torch.float64)}, file)
     ranks.wait_for_all()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
