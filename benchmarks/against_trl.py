@@ -1,7 +1,7 @@
 """A training step of this program beside one of TRL's GRPOTrainer: seconds, memory, and the machine's own ceiling.
 
     pip install --no-deps --target FOLDER "trl==1.16.*"
-    PYTHONPATH=FOLDER python benchmarks/against_trl.py [--prompt-tokens 44] [--dtype float32] [--steps 3]
+    PYTHONPATH=FOLDER python benchmarks/against_trl.py [--prompt-tokens 44] [--dtype float32] [--steps 3] [--warm-up 3]
 
 Both train SmolLM2-135M on the same 4 prompts x 8 completions x 64 forced tokens. TRL is no
 dependency of the project; where it cannot be imported it is left out. GARL and PAFT learn from gold
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from side_by_side import Numbers, answer, machine, medians
+from side_by_side import AS_A_RANK, Numbers, answer, machine, medians
 
 HERE = Path(__file__).parent
 PARAMETERS = 134_515_008
@@ -25,15 +25,18 @@ PARAMETERS = 134_515_008
 ESTIMATORS = {"garl": ("estimator=garl", "q=0.75"), "paft": ("estimator=paft", "q=0.75")}
 MATRIX = {"float32": 3072, "bfloat16": 4096}
 REPEATS = 5
+KEPT = "trl, memory kept"
+"""The peer with the same setting of glibc that our ranks have; by itself it has none."""
 
 
 def contenders(arguments: argparse.Namespace) -> dict[str, list[str]]:
     tokens, dtype = str(arguments.prompt_tokens), arguments.dtype
-    own = [sys.executable, str(HERE / "one_step.py"), tokens, f"model.dtype={dtype}", *arguments.overrides]
+    own = [*AS_A_RANK, str(HERE / "one_step.py"), tokens, f"model.dtype={dtype}", *arguments.overrides]
     ours = {name: [*own, *ESTIMATORS[name]] for name in arguments.estimators}
     has_trl = importlib.util.find_spec("trl") is not None
-    peer = {"trl": [sys.executable, str(HERE / "trl_step.py"), tokens, dtype]} if has_trl else {}
-    return {"ceiling": [sys.executable, __file__, "--ceiling", dtype], **ours, **peer}
+    peer = [str(HERE / "trl_step.py"), tokens, dtype]
+    peers = {"trl": [sys.executable, *peer], KEPT: [*AS_A_RANK, *peer]} if has_trl else {}
+    return {"ceiling": [sys.executable, __file__, "--ceiling", dtype], **ours, **peers}
 
 
 def matrix_product(dtype: str) -> Numbers:
@@ -59,25 +62,27 @@ def trainer_gflops(row: Numbers) -> float:
 
 def print_table(found: dict[str, Numbers]) -> None:
     ceiling = found.pop("ceiling")["gflops"]
-    peer = found.pop("trl", None)
-    print(f"matrix product {ceiling:.0f} GFLOP/s")
+    peers = {name: found.pop(name) for name in ("trl", KEPT) if name in found}
+    whole = {name: row["generate_seconds"] + row["train_seconds"] for name, row in peers.items()}
+    print(f"matrix product {ceiling:.0f} GFLOP/s; TRL takes .. times as long, as it comes and with memory kept")
     print(
-        f"{'':6}{'generate':>9}{'score':>7}{'backward':>9}{'step':>6}{'sync':>6}{'s/step':>8}{'TRL/ours':>9}"
+        f"{'':6}{'generate':>9}{'score':>7}{'backward':>9}{'step':>6}{'sync':>6}{'s/step':>8}{'TRL/ours':>15}"
         f"{'peak GB':>9}{'trained':>9}{'scored':>8}{'GFLOP/s':>9}{'of ceiling':>11}{'padding':>9}"
     )
-    whole_peer = peer["generate_seconds"] + peer["train_seconds"] if peer else 0.0
     for name, row in found.items():
         phases = [row[f"{phase}_seconds"] for phase in ("generate", "score", "backward", "step", "sync")]
-        ratio = f"{whole_peer / sum(phases):9.2f}" if peer else f"{'':9}"
+        ratios = " ".join(f"{seconds / sum(phases):.2f}" for seconds in whole.values())
         rate = trainer_gflops(row)
         print(
             f"{name:6}{phases[0]:9.2f}{phases[1]:7.2f}{phases[2]:9.2f}{phases[3]:6.2f}{phases[4]:6.2f}{sum(phases):8.2f}"
-            f"{ratio}{row['peak_gb']:9.1f}{row['trained_tokens']:9.0f}{row['scored_tokens']:8.0f}{rate:9.0f}"
+            f"{ratios:>15}{row['peak_gb']:9.1f}{row['trained_tokens']:9.0f}{row['scored_tokens']:8.0f}{rate:9.0f}"
             f"{rate / ceiling:11.0%}{row['padding_fraction']:9.0%}"
         )
-    if peer:
-        rest = f"{peer['train_seconds']:.2f} for all else"
-        print(f"{'trl':6}{peer['generate_seconds']:9.2f}   {rest:19}{whole_peer:15.2f}{'':9}{peer['peak_gb']:9.1f}")
+    for name, row in peers.items():
+        print(
+            f"{name}: {row['generate_seconds']:.2f} s generate, {row['train_seconds']:.2f} s all else, "
+            f"{whole[name]:.2f} s/step, {row['peak_gb']:.1f} GB"
+        )
 
 
 def main() -> None:
@@ -85,6 +90,7 @@ def main() -> None:
     parser.add_argument("--prompt-tokens", type=int, default=44)
     parser.add_argument("--dtype", choices=sorted(MATRIX), default="float32")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=3, help="steps ahead of those")
     parser.add_argument("--estimators", nargs="+", choices=sorted(ESTIMATORS), default=list(ESTIMATORS))
     parser.add_argument("--ceiling", choices=sorted(MATRIX), help=argparse.SUPPRESS)
     parser.add_argument("--overrides", nargs="*", default=[], help="settings of this program, key=value")
@@ -93,7 +99,7 @@ def main() -> None:
         answer(lambda: matrix_product(arguments.ceiling))
         return
     print(f"{machine()}; prompts of about {arguments.prompt_tokens} tokens, {arguments.dtype}")
-    print_table(medians(contenders(arguments), arguments.steps))
+    print_table(medians(contenders(arguments), arguments.steps, arguments.warm_up))
 
 
 if __name__ == "__main__":

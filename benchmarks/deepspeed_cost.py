@@ -1,6 +1,6 @@
 """What DeepSpeed costs on one rank: the same forward, backward and step under ZeRO and in a plain loop of torch.
 
-    python benchmarks/deepspeed_cost.py [--model smollm2_135m] [--steps 3] [--contenders plain 0 1 2 3]
+    python benchmarks/deepspeed_cost.py [--model smollm2_135m] [--steps 3] [--warm-up 3] [--contenders plain 0 1 2 3]
 
 4 groups of 8 rollouts of 70 tokens over prompts of 44 tokens, all trained.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from one_step import run_config
 from random_groups import random_groups
-from side_by_side import Numbers, answer, machine, medians
+from side_by_side import AS_A_RANK, Numbers, answer, machine, medians
 
 from tsallis_run.config import RunConfig
 from tsallis_run.loss import policy_loss
@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="smollm2_135m")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=3, help="steps ahead of those")
     parser.add_argument("--contenders", nargs="+", default=[PLAIN, "0", "1", "2", "3"])
     parser.add_argument("--micro-batch-tokens", type=int, default=4096)
     parser.add_argument("--contender", help=argparse.SUPPRESS)
@@ -76,9 +77,9 @@ def main() -> None:
         stage = "0" if given.contender == PLAIN else given.contender
         answer(contender(given.contender, run_config([*settings, f"zero=stage{stage}", "optimizer=adamw"])))
         return
-    own = [sys.executable, __file__, *sys.argv[1:]]
+    own = [*AS_A_RANK, __file__, *sys.argv[1:]]
     commands = {name: [*own, "--contender", name] for name in given.contenders}
-    found = medians(commands, given.steps)
+    found = medians(commands, given.steps, given.warm_up)
     print(f"{machine()}; {given.model}, float32, micro-batches of {given.micro_batch_tokens} tokens")
     print(f"{'ZeRO stage':>11}{'s/step':>9}{'/ plain':>9}{'peak GB':>9}")
     for name, row in found.items():

@@ -13,7 +13,6 @@ import argparse
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import torch
 from one_step import run_config
 from random_groups import random_groups
-from side_by_side import machine, peak_gb
+from side_by_side import AS_A_RANK, machine, peak_gb
 
 from tsallis_run import ranks
 from tsallis_run.batch import StepPlan, plan_of
@@ -55,6 +54,9 @@ SIZES = (
 )
 
 
+NUM_WARM_UP = 2
+
+
 def drawn(plan: StepPlan, num_distinct: int) -> StepPlan:
     """A plan whose resampling draws the first rationales, each as often."""
 
@@ -79,7 +81,7 @@ def measure(size: Size, overrides: Sequence[str], num_steps: int) -> str:
     policy, clock, plan = ZeroPolicy(scorer, config), Clock(lambda phase: None), plan_of(0, config)
     plan = drawn(plan, size.num_distinct) if size.estimator == "paft" else plan
     seconds, work = [], {}
-    for _ in range(1 + num_steps):
+    for _ in range(NUM_WARM_UP + num_steps):
         begun = time.perf_counter()
         work = learn(policy, groups, plan, config, clock).work
         policy.step(1e-5)
@@ -87,7 +89,7 @@ def measure(size: Size, overrides: Sequence[str], num_steps: int) -> str:
     distinct = f"{size.num_distinct:9}" if size.estimator == "paft" else f"{size.num_rollouts:9}"
     return (
         f"{size.estimator:10}{size.num_rollouts:4}{size.prompt_tokens:8}{size.rationale_tokens:11}{distinct}"
-        f"{work['scored_tokens']:8.0f}{work['trained_tokens']:9.0f}{statistics.median(seconds[1:]):9.2f}{peak_gb():9.1f}"
+        f"{work['scored_tokens']:8.0f}{work['trained_tokens']:9.0f}{statistics.median(seconds[NUM_WARM_UP:]):9.2f}{peak_gb():9.1f}"
     )
 
 
@@ -107,7 +109,7 @@ def main() -> None:
     print(f"{'':10}{'':4}{'tokens':>8}{'tokens':>11}{'of M':>9}{'tokens':>8}{'tokens':>9}")
     threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
     for row in range(len(SIZES)):
-        command = [sys.executable, __file__, "--row", str(row), "--steps", str(given.steps), *overrides]
+        command = [*AS_A_RANK, __file__, "--row", str(row), "--steps", str(given.steps), *overrides]
         ended = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **threads})
         print(ended.stdout.splitlines()[-1], flush=True)
 

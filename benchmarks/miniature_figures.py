@@ -16,7 +16,7 @@ from tsallis_run.report.drawing import style_of
 
 PANEL_INCHES = (2.75, 2.45)
 LEGEND_LINE_INCHES = 0.17
-LEGEND_CHARS_PER_INCH = 11
+LEGEND_CHARS_PER_INCH = 14
 SAMPLE_CHARS = 9
 """Width of the line in front of a legend's label."""
 MARKERS_PER_LINE = 5
@@ -99,7 +99,7 @@ def warm(runs: Sequence[Run]) -> Figure:
 
 
 def bias(runs: Sequence[Run]) -> Figure:
-    return figure_of(_panel_of_each_group(runs, "log_p_hat", LOG_P))
+    return figure_of(_panel_of_each_group(runs, "log_p_hat", LOG_P, limits=(-18.0, 0.0)))
 
 
 def schedule(runs: Sequence[Run]) -> Figure:
@@ -124,13 +124,14 @@ def noise(runs: Sequence[Run]) -> Figure:
     groups = _groups(runs)
     _draw_against_q(left, {name: group for name, group in groups.items() if "visit" in name}, "contamination")
     _draw_escort(left, [name for name in groups if "visit" in name])
-    _draw_against_q(right, {name: group for name, group in groups.items() if "example" in name}, "noisy_wrong@1")
+    for_good = {name: group for name, group in groups.items() if "example" in name}
+    _draw_against_q(right, for_good, "noisy_wrong@1")
     left.set(title="two labels of one question", ylabel="contamination", xlabel="q")
-    right.set(title="64 examples, some wrong for good", ylabel="answered with the wrong label", xlabel="q")
+    right.set(title=", ".join(for_good), ylabel="answered with the wrong label", xlabel="q")
     right.set_ylim(-0.04, 1.04)
     for axes in (left, right):
         axes.set_xlim(-0.03, 1.03)
-        axes.legend()
+    left.legend()
     return figure
 
 
@@ -162,8 +163,10 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def _panel_of_each_group(runs: Sequence[Run], quantity: str, axis: str, title: str = "") -> list[Panel]:
-    return [Panel(f"{title}{name}", axis, quantity, group) for name, group in _groups(runs).items()]
+def _panel_of_each_group(
+    runs: Sequence[Run], quantity: str, axis: str, title: str = "", limits: tuple[float, float] | None = None
+) -> list[Panel]:
+    return [Panel(f"{title}{name}", axis, quantity, group, limits) for name, group in _groups(runs).items()]
 
 
 FIGURES: dict[str, Callable[[Sequence[Run]], Figure]] = {

@@ -151,8 +151,9 @@ def noise(row: Row) -> str:
 
 
 def noise_order(row: Row) -> tuple[bool, float]:
-    """Two labels of one question first, then labels that are wrong for good; little noise before much."""
-    return setting(row, "dataset.label_noise.per") == "example", setting(row, "dataset.label_noise.fraction") or 0.0
+    """No noise, two labels of one question, labels that are wrong for good; little noise before much."""
+    fraction = setting(row, "dataset.label_noise.fraction") or 0.0
+    return fraction > 0 and setting(row, "dataset.label_noise.per") == "example", fraction
 
 
 def escort(row: Row) -> float | None:

@@ -17,23 +17,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tsallis_run.launch import KEEP_MEMORY
+
 Numbers = Mapping[str, float]
 MARK = "#numbers "
 """Before every object; whatever else a contender's libraries print is passed over."""
+AS_A_RANK = ("env", f"GLIBC_TUNABLES={KEEP_MEMORY}", sys.executable)
+"""Starts Python with memory kept as a run of this program has its ranks keep it."""
 
 
-def medians(contenders: Mapping[str, Sequence[str]], num_steps: int) -> dict[str, Numbers]:
+def medians(contenders: Mapping[str, Sequence[str]], num_steps: int, num_warm_up: int) -> dict[str, Numbers]:
     """Median numbers of the steps of every contender, one contender after the other, each with the machine to itself.
 
-    The first step of each is left out. A contender that waits for its turn would not do: the machine may put its
-    memory aside meanwhile, and its next step would pay for it.
+    Its first steps are left out: a process takes its memory in them. A contender that waits for its turn would not do:
+    the machine may put its memory aside meanwhile, and its next step would pay for it.
     """
     found = {}
     for name, command in contenders.items():
         with _started(command) as step:
-            taken = [step() for _ in range(1 + num_steps)]
+            taken = [step() for _ in range(num_warm_up + num_steps)]
         print(f"{name}: {'; '.join(_brief(row) for row in taken)}", file=sys.stderr, flush=True)
-        found[name] = _medians(taken[1:])
+        found[name] = _medians(taken[num_warm_up:])
     return found
 
 

@@ -288,6 +288,7 @@ def test_ranks_share_the_cores(
 
 def test_the_childs_environment_keeps_what_was_there_and_knows_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/opt/bin/tsallis-run", "q=0.5", "model.path=a b"])
-    environment = child_environment(run_config(), {"HF_HUB_OFFLINE": "1"})
+    environment = child_environment(run_config(), {"HF_HUB_OFFLINE": "1", "GLIBC_TUNABLES": "glibc.malloc.check=3"})
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.check=3"
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["TSALLIS_RUN_COMMAND"] == "tsallis-run q=0.5 'model.path=a b'"

@@ -37,6 +37,9 @@ from tsallis_run.resume import is_over, open_run
 from tsallis_run.tracking.records import RunFolder
 from tsallis_run.types import ExitStatus, UserError
 
+KEEP_MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
+"""On CPU machines a step asks for gigabytes: glibc keeps what is freed for the next one, and takes it in huge pages."""
+
 FIRST_WORD_SECONDS = 5
 """More than the launcher of the ranks takes to notice that one has died, and to end the others."""
 
@@ -112,6 +115,7 @@ def child_environment(config: RunConfig, environment: Mapping[str, str]) -> dict
     return {
         **environment,
         "OMP_NUM_THREADS": str(_threads_per_process(config, environment)),
+        "GLIBC_TUNABLES": environment.get("GLIBC_TUNABLES", KEEP_MEMORY),
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_SILENT": "true",
         "VLLM_LOGGING_LEVEL": environment.get("VLLM_LOGGING_LEVEL", "ERROR"),

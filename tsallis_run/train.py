@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from tsallis_run import ranks
-from tsallis_run.batch import plan_of
+from tsallis_run.batch import StepPlan, plan_of
 from tsallis_run.config import QPerExample, RunConfig
 from tsallis_run.diagnostics import diagnostics
 from tsallis_run.ending import fail, fail_to_start, finish, record_crash, stopped
@@ -95,16 +95,11 @@ def take_step(parts: Parts, position: Position) -> Position:
         learning_rate = learning_rate_at(step, config.optimizer, config.total_steps)
         grad_norm = 0.0 if learned.loss is None else policy.step(learning_rate)
     row: MetricsRow = {
-        "step": step + 1,
-        "split": "train",
-        "phase": plan.phase,
-        "loss": learned.loss or 0.0,
+        **learned_row(step + 1, learned, plan, config),
         "grad_norm": grad_norm,
         "learning_rate": learning_rate,
         "policy_version": policy.version,
         "probe_difference": probe_difference,
-        **diagnostics(learned.batch, learned.coefficients, plan, config),
-        **learned.work,
         **speed(clock.row(), learned),
     }
     if not math.isfinite(grad_norm):
@@ -117,6 +112,13 @@ def take_step(parts: Parts, position: Position) -> Position:
     if isinstance(config.q, QPerExample):
         position = replace(position, last_log_p=remembered(position.last_log_p, ids, learned.batch.log_w))
     return replace(position, step=step + 1, skipped_in_a_row=0)
+
+
+def learned_row(step: int, learned: Learned, plan: StepPlan, config: RunConfig) -> MetricsRow:
+    """What is recorded of the batch that a step (from 1) learned from."""
+    numbers = diagnostics(learned.batch, learned.coefficients, plan, config)
+    start: MetricsRow = {"step": step, "split": "train", "phase": plan.phase, "loss": learned.loss or 0.0}
+    return {**start, **numbers, **learned.work}
 
 
 def speed(seconds: dict[str, float], learned: Learned) -> dict[str, float]:

@@ -51,8 +51,13 @@ class VllmPart(RolloutPart):
 
     gpu_memory_utilization: Annotated[float, Number, Field(gt=0, le=1)]
     tensor_parallel_size: PositiveInt
-    kv_cache_gib: PositiveInt
+    kv_cache_gib: PositiveFloat
     block_size: PositiveInt
+
+    @property
+    def kv_cache_bytes(self) -> int:
+        """On CPU machines."""
+        return int(self.kv_cache_gib * 2**30)
 
 
 class VllmRollout(VllmPart):

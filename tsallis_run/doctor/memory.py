@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsallis_run.config import AdamWConfig, OptimizerConfig, RunConfig
-from tsallis_run.doctor.machine import GIB
 from tsallis_run.policy.token_scorer import TOKENS_PER_CHUNK
 
 FLOAT32 = 4
@@ -146,8 +145,8 @@ def _engine(size: ModelSize, config: RunConfig, gpu_bytes: int | None) -> float:
     if rollout.name == "vllm":
         if gpu_bytes is not None:
             return rollout.gpu_memory_utilization * gpu_bytes
-        return weights / rollout.tensor_parallel_size + rollout.kv_cache_gib * GIB
+        return weights / rollout.tensor_parallel_size + rollout.kv_cache_bytes
     if gpu_bytes is not None or rollout.urls:
         return 0.0
     engines = rollout.num_workers / config.launch.num_processes
-    return engines * (weights + rollout.kv_cache_gib * GIB)
+    return engines * (weights + rollout.kv_cache_bytes)

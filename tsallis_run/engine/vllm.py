@@ -12,13 +12,13 @@ import torch.distributed as dist
 
 from tsallis_run import ranks
 from tsallis_run.config import VllmRollout
+from tsallis_run.engine.packed_linears import keep_linears_plain, load_packed
 from tsallis_run.engine.rollouts import whole
 from tsallis_run.engine.time_limit import time_limit
 from tsallis_run.engine.vllm_settings import (
     SCORING_SETTINGS,
     ServedModel,
     environment_settings,
-    keep_linears_plain,
     model_settings,
     sampling_settings,
 )
@@ -35,7 +35,7 @@ class VllmEngine:
     """
 
     def __init__(self, model: ServedModel, config: VllmRollout) -> None:
-        on_gpu = torch.cuda.is_available()
+        on_gpu = self._on_gpu = torch.cuda.is_available()
         for name, value in environment_settings(config, on_gpu=on_gpu).items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # here: weights are handed over in memory
@@ -84,7 +84,7 @@ class VllmEngine:
         """Loads every weight in place, forgets cached prefixes, stamps the version."""
 
         def load(model: Any) -> None:
-            loaded = model.load_weights(weights)
+            loaded = model.load_weights(weights) if self._on_gpu else load_packed(model, weights)
             check_complete((name for name, _ in model.named_parameters()), loaded)
 
         if self._asleep:

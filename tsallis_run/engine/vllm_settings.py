@@ -39,7 +39,10 @@ def model_settings(model: ServedModel, config: VllmPart, *, on_gpu: bool) -> dic
         "enable_prefix_caching": True,
         "trust_remote_code": model.trust_remote_code,
     }
-    return settings if on_gpu else settings | _without_cut_prefills(model.max_length_tokens)
+    if on_gpu:
+        return settings
+    cache = {"kv_cache_memory_bytes": config.kv_cache_bytes}
+    return settings | cache | _without_cut_prefills(model.max_length_tokens)
 
 
 def sampling_settings(request: CompletionRequest) -> dict[str, Any]:
@@ -66,15 +69,8 @@ def environment_settings(config: VllmPart, *, on_gpu: bool) -> dict[str, str]:
     """What vLLM reads from the environment."""
     settings = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     if not on_gpu:
-        settings |= {"VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        settings["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     return settings
-
-
-def keep_linears_plain() -> None:
-    """oneDNN pre-packs CPU linears into copies that a later load_weights would not reach."""
-    from vllm import _custom_ops
-
-    _custom_ops._supports_onednn = False
 
 
 def _without_cut_prefills(max_length_tokens: int) -> dict[str, Any]:

@@ -54,21 +54,23 @@ class TokenScorer(nn.Module):
 
 
 class PickedLogProbs(torch.autograd.Function):
-    """log softmax(logits)[target], with one pass over the logits in the backward, which it overwrites."""
+    """log softmax(logits)[target]; overwrites the logits, with exponentials and then with their own gradient."""
 
     @staticmethod
     def forward(
         ctx: Any, logits: Float[Tensor, "scored vocabulary"], target: Int[Tensor, " scored"]
     ) -> Float[Tensor, " scored"]:
-        log_total = logits.logsumexp(-1)
-        ctx.save_for_backward(logits, target, log_total)
-        return logits.gather(-1, target[:, None])[:, 0] - log_total
+        largest, picked = logits.amax(-1, keepdim=True), logits.gather(-1, target[:, None])
+        exponentials = logits.sub_(largest).exp_()
+        total = exponentials.sum(-1, keepdim=True)
+        ctx.save_for_backward(exponentials, target, total)
+        return (picked - largest - total.log())[:, 0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Float[Tensor, " scored"]) -> tuple[Float[Tensor, "scored vocabulary"], None]:
-        logits, target, log_total = ctx.saved_tensors
-        gradient = logits.sub_(log_total[:, None]).exp_().mul_(-upstream[:, None])
+        exponentials, target, total = ctx.saved_tensors
+        gradient = exponentials.mul_(-upstream[:, None] / total)
         gradient[torch.arange(len(target), device=target.device), target] += upstream
         return gradient, None
 
