@@ -232,6 +232,7 @@ REAL = Study(
         Column("P at the start", partial(first, name="p_hat"), ".1e"),
         Column("P at the end", partial(last, name="p_hat"), ".1e"),
         Column("last validation pass@1", partial(validated, name="pass@1"), ".3f"),
+        Column("test maj@4", partial(tested, prefix="maj@"), ".2f"),
     ),
     curves=("log_p_hat", "p_hat", "reward"),
     validation_curves=("pass@1",),

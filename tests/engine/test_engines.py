@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +66,23 @@ def test_a_large_change_of_every_tensor_arrives_tied_head_included(engine: Engin
     weights = load_file(folder / "model.safetensors")
     engine.load_weights([(name, weight * 1.5) for name, weight in weights.items()], version=4)
     assert engine.score(PROBE) == pytest.approx(trainer_log_probs(folder, PROBE, scale=1.5), abs=ROUNDING_NATS)
+
+
+def test_linears_alone_changed_and_changed_back_follow_every_load(engine: Engine, folder: Path) -> None:
+    """vLLM's are packed, again with every load, and held in memory once: as they were packed."""
+    first = engine.score(PROBE)
+    linears_changed = [(name, weight * (1.5 if "proj" in name else 1.0)) for name, weight in folder_weights(folder)]
+    engine.load_weights(linears_changed, version=4)
+    assert engine.score(PROBE) != first
+    engine.load_weights(folder_weights(folder), version=5)
+    assert engine.score(PROBE) == first
+    if isinstance(engine, VllmEngine):
+        (held,) = engine._llm.apply_model(bytes_of_linears)
+        assert set(held) == {0}
+
+
+def bytes_of_linears(model: Any) -> list[int]:
+    return [weight.untyped_storage().nbytes() for name, weight in model.named_parameters() if "proj" in name]
 
 
 def test_sampled_tokens_carry_the_log_probs_of_the_model_they_came_from(engine: Engine, folder: Path) -> None:
