@@ -25,8 +25,9 @@ PARAMETERS = 134_515_008
 ESTIMATORS = {"garl": ("estimator=garl", "q=0.75"), "paft": ("estimator=paft", "q=0.75")}
 MATRIX = {"float32": 3072, "bfloat16": 4096}
 REPEATS = 5
-KEPT = "trl, memory kept"
+KEPT = "trl-kept"
 """The peer with the same setting of glibc that our ranks have; by itself it has none."""
+PEERS = ("trl", KEPT)
 
 
 def contenders(arguments: argparse.Namespace) -> dict[str, list[str]]:
@@ -35,8 +36,9 @@ def contenders(arguments: argparse.Namespace) -> dict[str, list[str]]:
     ours = {name: [*own, *ESTIMATORS[name]] for name in arguments.estimators}
     has_trl = importlib.util.find_spec("trl") is not None
     peer = [str(HERE / "trl_step.py"), tokens, dtype]
-    peers = {"trl": [sys.executable, *peer], KEPT: [*AS_A_RANK, *peer]} if has_trl else {}
-    return {"ceiling": [sys.executable, __file__, "--ceiling", dtype], **ours, **peers}
+    peers = {"trl": [sys.executable, *peer], KEPT: [*AS_A_RANK, *peer]}
+    asked = {name: peers[name] for name in arguments.peers} if has_trl else {}
+    return {"ceiling": [sys.executable, __file__, "--ceiling", dtype], **ours, **asked}
 
 
 def matrix_product(dtype: str) -> Numbers:
@@ -62,7 +64,7 @@ def trainer_gflops(row: Numbers) -> float:
 
 def print_table(found: dict[str, Numbers]) -> None:
     ceiling = found.pop("ceiling")["gflops"]
-    peers = {name: found.pop(name) for name in ("trl", KEPT) if name in found}
+    peers = {name: found.pop(name) for name in PEERS if name in found}
     whole = {name: row["generate_seconds"] + row["train_seconds"] for name, row in peers.items()}
     print(f"matrix product {ceiling:.0f} GFLOP/s; TRL takes .. times as long, as it comes and with memory kept")
     print(
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--warm-up", type=int, default=3, help="steps ahead of those")
     parser.add_argument("--estimators", nargs="+", choices=sorted(ESTIMATORS), default=list(ESTIMATORS))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--ceiling", choices=sorted(MATRIX), help=argparse.SUPPRESS)
     parser.add_argument("--overrides", nargs="*", default=[], help="settings of this program, key=value")
     arguments = parser.parse_args()
