@@ -20,7 +20,7 @@ run: setup  ## one run, by default the embedded task; ARGS="key=value ..." are i
 
 bench: setup  ## the speed of this machine, as tables (docs/performance.md); PYTHONPATH=FOLDER brings TRL, the peer
 	$(BIN)/python benchmarks/against_trl.py
-	$(BIN)/python benchmarks/against_trl.py --prompt-tokens 512
+	$(BIN)/python benchmarks/against_trl.py --prompt-tokens 512 --overrides optimizer.micro_batch_tokens=1200
 	$(BIN)/python benchmarks/deepspeed_cost.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/start_up.py
