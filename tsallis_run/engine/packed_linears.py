@@ -1,7 +1,7 @@
 """The linears of a model in vLLM on CPU machines: in oneDNN's packed layout, packed anew whenever weights are loaded.
 
 vLLM by itself packs once and drops the weights, so that nothing can be loaded later. Decoding reads every weight for
-every token, and reads a packed one a quarter faster.
+every token, and is faster with packed ones: benchmarks/packed_linears.py.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from tsallis_run.engine.weights import check_complete
 
 SHAPES_CACHED = 32
 """Numbers of rows for which a linear keeps oneDNN's plan of the product."""
@@ -23,19 +25,20 @@ def keep_linears_plain() -> None:
     _custom_ops._supports_onednn = False
 
 
-def load_packed(model: Any, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-    """vLLM's own loading, between unpacking and packing; returns the names of the weights that it reached.
+def load_in_place(model: Any, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """vLLM's own loading into a model that runs, between unpacking and packing on a CPU machine.
 
-    The plain weights hold memory only meanwhile.
+    Raises:
+        UserError: where some weight of the model was not among them.
     """
-    linears = _linears(model)
+    linears = [] if torch.cuda.is_available() else _linears(model)
     for linear in linears:
         linear.weight.untyped_storage().resize_(linear.weight.nbytes)
-    loaded: set[str] = model.load_weights(weights)
+    loaded = model.load_weights(weights)
+    check_complete((name for name, _ in model.named_parameters()), loaded)
     for linear in linears:
         _pack(linear)
-        linear.weight.untyped_storage().resize_(0)
-    return loaded
+        linear.weight.untyped_storage().resize_(0)  # held in memory once, as packed
 
 
 def _linears(model: Any) -> list[Any]:

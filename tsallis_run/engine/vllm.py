@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from tsallis_run import ranks
 from tsallis_run.config import VllmRollout
-from tsallis_run.engine.packed_linears import keep_linears_plain, load_packed
+from tsallis_run.engine.packed_linears import keep_linears_plain, load_in_place
 from tsallis_run.engine.rollouts import whole
 from tsallis_run.engine.time_limit import time_limit
 from tsallis_run.engine.vllm_settings import (
@@ -22,7 +22,6 @@ from tsallis_run.engine.vllm_settings import (
     model_settings,
     sampling_settings,
 )
-from tsallis_run.engine.weights import check_complete
 from tsallis_run.types import Completion, CompletionRequest, EngineError
 
 
@@ -35,7 +34,7 @@ class VllmEngine:
     """
 
     def __init__(self, model: ServedModel, config: VllmRollout) -> None:
-        on_gpu = self._on_gpu = torch.cuda.is_available()
+        on_gpu = torch.cuda.is_available()
         for name, value in environment_settings(config, on_gpu=on_gpu).items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # here: weights are handed over in memory
@@ -82,15 +81,10 @@ class VllmEngine:
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Loads every weight in place, forgets cached prefixes, stamps the version."""
-
-        def load(model: Any) -> None:
-            loaded = model.load_weights(weights) if self._on_gpu else load_packed(model, weights)
-            check_complete((name for name, _ in model.named_parameters()), loaded)
-
         if self._asleep:
             self._llm.wake_up()
             self._asleep = False
-        self._llm.apply_model(load)
+        self._llm.apply_model(lambda model: load_in_place(model, weights))
         self.reset_cache()
         self.policy_version = version
 

@@ -30,7 +30,7 @@ def garl(
     answer_term: bool,
     log_ratio: LogWeights | None = None,
 ) -> Coefficients:
-    """GARL, the gradient-amplified estimator of grad J_Q.
+    """GARL, the gradient-amplified estimator of grad J_Q: constants to the autograd, zero for a group without mass.
 
     answer_m = k_m / s and rationale_m = (k_m - beta_m) / s, with the effective weight k_m = w_m wbar^-q / M,
     its leave-one-out baseline beta_m = wbar_not_m^(1-q) / M, and s = M^q or 1.
@@ -45,16 +45,10 @@ def garl(
         answer_term: False leaves the gradient through log p(y*|x,z) out (the authors' open ablation).
         log_ratio: truncated importance ratio of rollouts from older weights; it multiplies w_m and beta_m.
 
-    Returns:
-        Constants to the autograd, in the precision of log_w; zeros for a group without mass.
-
     Raises:
         ValueError: for one rollout with a baseline or the jackknife.
 
-    Source: arXiv:2604.25907v1, eqs. 7-12, algorithm 1.
-    Differs: jackknife, answer_term and log_ratio are not in the paper. VeriFree is the case q = 0 with the baseline.
-    RLPR (arXiv:2506.18254) is near it, but rewards with the mean probability of the answer's tokens, not with their
-    product w, and so with no probability of the answer.
+    Source: arXiv:2604.25907v1, eqs. 7-12, algorithm 1; jackknife, answer_term and log_ratio are not in the paper.
     """
     log_v, ratio = proposal_corrected(log_w, log_ratio)
     order = as_order(q, log_v)

@@ -17,9 +17,8 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
-from tsallis_run.engine.packed_linears import keep_linears_plain, load_packed
+from tsallis_run.engine.packed_linears import keep_linears_plain, load_in_place
 from tsallis_run.engine.server.shared_weights import read_shared_weights
-from tsallis_run.engine.weights import check_complete
 
 BACKEND = "shared_memory"
 
@@ -65,11 +64,8 @@ class SharedMemoryWeightTransfer(WeightTransferEngine[Nothing, Announcement]):
         Raises:
             UserError: where some weight of the model was not among them.
         """
-        weights = read_shared_weights(update_info.path, update_info.version)
-        on_gpu = self.device.type != "cpu"
-        loaded = self.model.load_weights(weights) if on_gpu else load_packed(self.model, weights)
-        check_complete((name for name, _ in self.model.named_parameters()), loaded)
-        if on_gpu:
+        load_in_place(self.model, read_shared_weights(update_info.path, update_info.version))
+        if self.device.type != "cpu":
             torch.accelerator.synchronize()
 
     def finish_weight_update(self) -> None:
