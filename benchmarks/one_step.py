@@ -30,7 +30,7 @@ from tsallis_run.types import Completion, CompletionRequest
 
 SETTINGS = (
     *("model=smollm2_135m", "dataset=gsm8k", "start=cold", "prompts_per_step=4", "rollouts_per_prompt=8"),
-    *("rollout.max_rationale_tokens=64", "rollout.kv_cache_gib=0.5", "num_steps=1000", "evaluation.num_samples=1"),
+    *("rollout.max_rationale_tokens=64", "rollout.kv_cache_gib=0.25", "num_steps=1000", "evaluation.num_samples=1"),
     *("checkpoint.every_steps=null", "tracker.wandb.mode=disabled", "tracker.rollouts_every_steps=null"),
 )
 NUMBERS = (*(f"{station}_seconds" for station in STATIONS), "scored_tokens", "trained_tokens", "padding_fraction")
