@@ -24,11 +24,6 @@ def setting(row: Row, key: str) -> Any:
     return found
 
 
-def set_aside(row: Row) -> bool:
-    """Whether the run lies beside a later attempt at the same one: a sweep keeps both."""
-    return ".attempt-" in row.folder.name
-
-
 def until(row: Row, step: int) -> Row:
     """The run as if it had ended behind that step."""
     return replace(row, metrics=tuple(metrics for metrics in row.metrics if int(metrics["step"]) <= step))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from miniature_records import Run
-from miniature_runs import set_aside, thinned, validations
+from miniature_runs import thinned, validations
 
 from tsallis_run.report import Row
 from tsallis_run.report.runs import q_words
@@ -49,8 +49,8 @@ class Study:
         return {column.heading: column.form for column in self.columns if column.form is not None}
 
     def runs(self, rows: Iterable[Row]) -> list[Run]:
-        """What is kept of these runs; one that has not finished, or that its sweep made again, is not among them."""
-        finished = [row for row in rows if row.results.status == "finished" and not set_aside(row)]
+        """What is kept of these runs; one that has not finished is not among them."""
+        finished = [row for row in rows if row.results.status == "finished"]
         return [self._run(row) for row in self.chosen(finished)]
 
     def _run(self, row: Row) -> Run:

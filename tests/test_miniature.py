@@ -20,7 +20,7 @@ from miniature_runs import (
     validations,
 )
 from miniature_studies import STUDIES, condition, escort, squared_score
-from run_folders import configured, finished, logged, train_row, validation_row
+from run_folders import configured, logged, train_row, validation_row
 
 from tsallis_run.report import Row, result_table
 
@@ -69,12 +69,6 @@ def test_a_setting_that_a_run_has_not_is_none(tmp_path: Path) -> None:
     run = run_of(tmp_path, [1.0], dataset__label_noise=None)
     assert setting(run, "dataset.name") == "reversal"
     assert setting(run, "dataset.label_noise.fraction") is None
-
-
-def test_a_run_that_was_made_again_is_not_counted_twice(tmp_path: Path) -> None:
-    for name in ("seed-0+q-1", "seed-0+q-1.attempt-1"):
-        logged(finished(configured(tmp_path / name), q=1.0, estimator="garl"), [train_row(1, p_hat=0.1, phase="garl")])
-    assert len(STUDIES["cold"].runs(result_table([tmp_path]))) == 1
 
 
 def test_words_tell_the_spread_and_how_many_have_a_value() -> None:

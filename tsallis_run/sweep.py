@@ -128,7 +128,7 @@ def run_point(config: RunConfig) -> int:
         case Standing.RESUMABLE:
             return launch(config.model_copy(update={"resume": config.output_dir}))
         case Standing.UNFINISHED if this_node(config.launch, os.environ).is_first:
-            _move_aside(Path(str(config.output_dir)))
+            RunFolder(Path(str(config.output_dir))).set_aside()
     return launch(config)
 
 
@@ -195,10 +195,3 @@ def _is_run_of(config: RunConfig, folder: RunFolder) -> bool:
         return not any(changes(saved_config(folder), config))
     except UserError:
         return False
-
-
-def _move_aside(path: Path) -> None:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.attempt-{number}")).exists():
-        number += 1
-    path.rename(aside)

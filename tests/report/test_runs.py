@@ -51,6 +51,14 @@ def test_runs_are_found_at_any_depth_and_once_but_not_inside_a_run(tmp_path):
     assert [row.results.seed for row in rows] == [1]
 
 
+def test_a_run_that_another_took_the_place_of_is_shown_only_by_its_own_name(tmp_path):
+    aside = RunFolder(finished(tmp_path / "q-1", seed=1))
+    aside.set_aside()
+    finished(tmp_path / "q-1", seed=2)
+    assert [row.results.seed for row in result_table([tmp_path])] == [2]
+    assert [row.results.seed for row in result_table([tmp_path / "q-1.attempt-1"])] == [1]
+
+
 def test_rows_are_ordered_by_estimator_q_and_seed(tmp_path):
     for name, estimator, q, seed in (
         ("a", "paft", 0.75, 1),

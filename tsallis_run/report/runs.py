@@ -56,13 +56,14 @@ def result_table(folders: Iterable[Path]) -> list[Row]:
 
 
 def _find_runs(folder: Path) -> Iterator[RunFolder]:
-    """Run folders at any depth, not looking into one: what lies in a run belongs to it."""
+    """Run folders at any depth, but for those that another took the place of; what lies in a run belongs to it."""
     run = RunFolder(folder)
     if run.holds_a_run():
         yield run
     elif folder.is_dir():
         for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+            is_looked_into = child.is_dir() and not child.is_symlink() and not child.name.startswith(".")
+            if is_looked_into and not RunFolder(child).is_aside:
                 yield from _find_runs(child)
 
 

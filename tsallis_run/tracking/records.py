@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MetricsRow = dict[str, float | int | str]
 """One line of metrics.jsonl: flat, `step` and `split` among its keys."""
+ASIDE = ".attempt-"
+"""Stands behind the name of a folder whose place another run has taken, before a number."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,18 @@ class RunFolder:
             file.unlink(missing_ok=True)
         with suppress(OSError):  # logs of workers lie there, or somebody's files
             self.path.rmdir()
+
+    def set_aside(self) -> None:
+        """Gives its place to another run of the same name; `is_aside` from then on."""
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}{ASIDE}{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+
+    @property
+    def is_aside(self) -> bool:
+        """True where a later run has taken its place."""
+        return ASIDE in self.path.name
 
     def is_finished(self) -> bool:
         """True where results.json says so."""
