@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tsallis_run.launch import KEEP_MEMORY
+from tsallis_run.launch.environment import KEEP_MEMORY
 
 Numbers = Mapping[str, float]
 MARK = "#numbers "

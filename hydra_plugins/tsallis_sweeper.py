@@ -149,7 +149,7 @@ class PointRunner:
     def __call__(self, composed: DictConfig) -> int:
         """Runs the point from where its folder has got to."""
         from tsallis_run.cli import check
-        from tsallis_run.launch import print_mistake
+        from tsallis_run.complaint import print_mistake
         from tsallis_run.sweep import run_point
         from tsallis_run.types import ExitStatus, UserError
 

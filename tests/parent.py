@@ -39,9 +39,9 @@ class Parent:
         (self.folder / "child.py").write_text(child)
         program = (
             "import os, signal, sys\n"
-            "from tsallis_run.elastic import run_ranks\n"
-            "from tsallis_run.nodes import Node\n"
-            "from tsallis_run.processes import run_child, stop_at_once_when_told\n"
+            "from tsallis_run.launch.elastic import run_ranks\n"
+            "from tsallis_run.launch.nodes import Node\n"
+            "from tsallis_run.launch.processes import run_child, stop_at_once_when_told\n"
             f"command = [sys.executable, {str(self.folder / 'child.py')!r}]\n"
             f"{before}\n"
             f"sys.exit({call})"

@@ -28,7 +28,6 @@ from tsallis_run.packing import MicroBatch
 from tsallis_run.parts import Parts, build
 from tsallis_run.policy.checkpoint import Position, checkpoints
 from tsallis_run.policy.zero import ZeroPolicy
-from tsallis_run.processes import STOP_SIGNALS
 from tsallis_run.sampler import Sampler
 from tsallis_run.scoring import Scores
 from tsallis_run.stop import StopRequest
@@ -36,7 +35,7 @@ from tsallis_run.tracking.display import Display
 from tsallis_run.tracking.manifest import read_manifest
 from tsallis_run.tracking.records import MetricsRow, RunFolder, read_results, read_rows
 from tsallis_run.train import train
-from tsallis_run.types import Completion, CompletionRequest, EngineError, ExitStatus, Group, UserError
+from tsallis_run.types import STOP_SIGNALS, Completion, CompletionRequest, EngineError, ExitStatus, Group, UserError
 from tsallis_run.weight_sync import WeightSync
 
 SMALL = (

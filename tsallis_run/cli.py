@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from tsallis_run.complaint import print_mistake
 from tsallis_run.composition_errors import (
     COMPOSITION_ERRORS,
     Compose,
@@ -33,7 +34,7 @@ from tsallis_run.composition_errors import (
     key_of,
 )
 from tsallis_run.config import RunConfig, validate
-from tsallis_run.launch import launch, print_mistake
+from tsallis_run.launch import launch
 from tsallis_run.resume import saved_config
 from tsallis_run.tracking.records import RunFolder
 from tsallis_run.tracking.wandb_mirror import check_wandb

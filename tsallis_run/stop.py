@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 
 from tsallis_run import ranks
-from tsallis_run.processes import STOP_SIGNALS
+from tsallis_run.types import STOP_SIGNALS
 
 HELD_BACK = {signal.SIGUSR1, signal.SIGUSR2}
 """A cluster sends these to every process of a job, and one that does not expect them dies."""

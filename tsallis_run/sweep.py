@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tsallis_run.config import RunConfig
 from tsallis_run.launch import launch
-from tsallis_run.nodes import this_node
+from tsallis_run.launch.nodes import this_node
 from tsallis_run.report import render, result_table
 from tsallis_run.resume import changes, is_over, saved_config
 from tsallis_run.tracking.records import RunFolder

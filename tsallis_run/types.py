@@ -6,6 +6,7 @@ The latent rationale is z, the gold answer y*, the prompt x; a group is the M ro
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -39,6 +40,10 @@ class ExitStatus(IntEnum):
     USER_ERROR = 2
     STOPPED = 75
     """Told to stop by a signal; saved, and can be resumed."""
+
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""What tells a run to save and stop: the user, the machine, or the cluster ahead of a time limit."""
 
 
 def q_label(*, kind: str, **settings: float | int) -> str:

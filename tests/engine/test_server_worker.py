@@ -17,8 +17,7 @@ import tsallis_run
 from tsallis_run.config import VllmServerRollout
 from tsallis_run.engine.server.shared_weights import ALIGNMENT_BYTES, SharedWeights, read_shared_weights
 from tsallis_run.engine.server.worker_process import worker_command, worker_environment
-from tsallis_run.processes import STOP_SIGNALS
-from tsallis_run.types import UserError
+from tsallis_run.types import STOP_SIGNALS, UserError
 
 WORKER = """
 import runpy, subprocess, sys, time

@@ -96,6 +96,10 @@ def load_checkpoint(checkpoint: Checkpoint, policy: ZeroPolicy) -> None:
     Raises:
         UserError: where it is of another model, or lacks what the optimizer keeps.
     """
+    ranks.agreed(lambda: _load(checkpoint, policy))
+
+
+def _load(checkpoint: Checkpoint, policy: ZeroPolicy) -> None:
     if checkpoint.model != policy.model:
         raise UserError(
             f"resume: the checkpoint must be of the same model ({policy.model}), got {checkpoint.path} of "

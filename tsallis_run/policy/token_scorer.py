@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from tsallis_run import ranks
+from tsallis_run.complaint import first_line
 from tsallis_run.config import ModelConfig
 from tsallis_run.packing import MicroBatch
 from tsallis_run.policy import packed_attention
@@ -107,7 +108,7 @@ def _opened(folder: Path, config: ModelConfig) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # a broken folder raises whatever its reader happens to meet
-        raise _no_model(folder, str(error) or type(error).__name__) from None
+        raise _no_model(folder, first_line(error)) from None
     if mismatched := sorted(report["mismatched_keys"]):
         name, found, wanted = mismatched[0]
         raise _no_model(folder, f"{name} has the shape {tuple(found)}, its architecture {tuple(wanted)}")
@@ -117,8 +118,7 @@ def _opened(folder: Path, config: ModelConfig) -> Any:
 
 
 def _no_model(folder: Path, reason: str) -> UserError:
-    first_line = reason.splitlines()[0]
-    return UserError(f"model.path: must hold a whole causal language model, got {str(folder)!r}: {first_line}")
+    return UserError(f"model.path: must hold a whole causal language model, got {str(folder)!r}: {reason}")
 
 
 def _refuse_unfollowed(config: Any) -> None:

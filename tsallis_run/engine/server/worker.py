@@ -15,7 +15,7 @@ from multiprocessing import resource_tracker
 
 import psutil  # type: ignore[import-untyped]
 
-from tsallis_run.processes import STOP_SIGNALS
+from tsallis_run.types import STOP_SIGNALS
 
 TRACKER = "multiprocessing.resource_tracker import main"
 """In the command line of a resource tracker."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]  # here: a second signal would meet a half-finished import in the handler
 
 from tsallis_run.complaint import first_line
-from tsallis_run.nodes import Node
-from tsallis_run.processes import STOP_SIGNALS, exit_status
-from tsallis_run.types import ExitStatus
+from tsallis_run.launch.nodes import Node
+from tsallis_run.launch.processes import exit_status
+from tsallis_run.types import STOP_SIGNALS, ExitStatus
 
 if TYPE_CHECKING:
     import torch.distributed.launcher.api

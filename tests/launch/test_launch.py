@@ -13,12 +13,13 @@ from types import ModuleType
 import pytest
 from small import run_config
 
-from tsallis_run import launch as launch_module
 from tsallis_run.config import RunConfig
-from tsallis_run.launch import child_environment, launch, main, read_run
-from tsallis_run.processes import STOP_SIGNALS
+from tsallis_run.launch import launch, start
+from tsallis_run.launch.__main__ import main
+from tsallis_run.launch.environment import child_environment
+from tsallis_run.launch.rank import read_run
 from tsallis_run.tracking.records import Results, RunFolder, write_results
-from tsallis_run.types import ExitStatus, UserError
+from tsallis_run.types import STOP_SIGNALS, ExitStatus, UserError
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -52,7 +53,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(list(command))
         return 75
 
-    monkeypatch.setattr(launch_module, "run_child", run_child)
+    monkeypatch.setattr(start, "run_child", run_child)
     return commands
 
 
@@ -103,7 +104,7 @@ def test_a_finished_run_is_not_run_again(started: list[list[str]], capsys: pytes
 
 def test_runs_that_start_in_the_same_second_get_folders_of_their_own() -> None:
     now = datetime(2026, 5, 7, 12, 30, 1)
-    paths = [launch_module._new_folder(run_config("q=0.5"), now) for _ in range(3)]
+    paths = [start._new_folder(run_config("q=0.5"), now) for _ in range(3)]
     assert [str(path) for path in paths] == [
         "outputs/2026-05-07/12-30-01-paft-q0.5-reversal",
         "outputs/2026-05-07/12-30-01-paft-q0.5-reversal-2",
@@ -112,12 +113,12 @@ def test_runs_that_start_in_the_same_second_get_folders_of_their_own() -> None:
 
 
 def test_the_name_of_a_run_without_q_leaves_it_out() -> None:
-    path = launch_module._new_folder(run_config("estimator=grpo"), datetime(2026, 5, 7, 12, 30, 1))
+    path = start._new_folder(run_config("estimator=grpo"), datetime(2026, 5, 7, 12, 30, 1))
     assert path.name == "12-30-01-grpo-reversal"
 
 
 def test_an_evaluation_is_named_after_what_it_does() -> None:
-    path = launch_module._new_folder(run_config("task=evaluate"), datetime(2026, 5, 7, 12, 30, 1))
+    path = start._new_folder(run_config("task=evaluate"), datetime(2026, 5, 7, 12, 30, 1))
     assert path.name == "12-30-01-evaluate-reversal"
 
 
@@ -139,13 +140,13 @@ def test_a_users_mistake_leaves_no_folder_unless_a_run_had_begun_in_it(
             folder.metrics.write_text("{}\n")
         return ExitStatus.USER_ERROR
 
-    monkeypatch.setattr(launch_module, "run_child", run_child)
+    monkeypatch.setattr(start, "run_child", run_child)
     assert launch(run_config("output_dir=mine")) == 2
     assert Path("mine").exists() == Path("mine", "config.yaml").exists() == records
 
 
 def test_a_schedule_of_q_makes_a_plain_folder_name() -> None:
-    path = launch_module._new_folder(run_config("experiment=sft_then_rl"), datetime(2026, 5, 7, 12, 30, 1))
+    path = start._new_folder(run_config("experiment=sft_then_rl"), datetime(2026, 5, 7, 12, 30, 1))
     assert path.name == "12-30-01-garl-q1-0-step-at-200-reversal"
 
 

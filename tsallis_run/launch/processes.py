@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from tsallis_run.types import ExitStatus
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""What tells a run to save and stop: the user, the machine, or the cluster ahead of a time limit."""
+from tsallis_run.types import STOP_SIGNALS, ExitStatus
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -6,7 +6,7 @@ import pytest
 from small import run_config
 
 from tsallis_run.config import LaunchConfig
-from tsallis_run.nodes import FIRST_PORT, NUM_PORTS, Node, rank_environment, size_of_group, this_node
+from tsallis_run.launch.nodes import FIRST_PORT, NUM_PORTS, Node, rank_environment, size_of_group, this_node
 from tsallis_run.types import UserError
 
 SOMEONE_ELSE = "192.0.2.1"

@@ -15,7 +15,7 @@ TWO_RANKS = "run_ranks(command, Node(2, 1, None, True))"
 JOINED = """
 import os, signal, sys
 from pathlib import Path
-from tsallis_run import launch
+from tsallis_run.launch.rank import leave
 from tsallis_run import ranks
 
 ranks.join()
@@ -25,7 +25,7 @@ try:
         FAULT
     ranks.wait_for_all()
 except Exception as error:
-    launch._leave(error)
+    leave(error)
 """
 """Stands in for a training in which rank 0 waits for rank 1."""
 
@@ -103,7 +103,7 @@ def test_machines_wait_for_one_another_and_rank_0_is_on_the_first(parent: Parent
 
 
 def test_a_machine_that_waits_for_the_others_can_be_stopped(parent: Parent) -> None:
-    waits = "from tsallis_run import elastic; elastic.time.sleep = lambda _: open('ready-0', 'w').close()"
+    waits = "from tsallis_run.launch import elastic; elastic.time.sleep = lambda _: open('ready-0', 'w').close()"
     process = parent.start(machine(free_port(), is_first=True), before=waits)
     parent.wait_for("ready-0")
     process.send_signal(signal.SIGTERM)
@@ -113,7 +113,7 @@ def test_a_machine_that_waits_for_the_others_can_be_stopped(parent: Parent) -> N
 def test_a_machine_that_is_left_alone_says_so(parent: Parent) -> None:
     port = free_port()
     process = parent.start(
-        machine(port, is_first=True), before="from tsallis_run import elastic; elastic.MEETING_SECONDS = 0"
+        machine(port, is_first=True), before="from tsallis_run.launch import elastic; elastic.MEETING_SECONDS = 0"
     )
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
