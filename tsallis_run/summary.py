@@ -14,7 +14,7 @@ def summary(config: RunConfig, inputs: Inputs, folder: RunFolder) -> str:
         f"model      {config.model.name} ({config.model.path or 'random weights'}), {config.model.dtype}",
         f"data       {config.dataset.name}: {len(inputs.train)} train, {len(inputs.validation)} validation, "
         f"{len(inputs.test)} test{_dropped(inputs)}{_noise(config)}",
-        *([f"each step  {_batch(config)}"] if trains else []),
+        *([f"each step  {_batch(config)}", *_cut(config, inputs)] if trains else []),
         f"start      {config.start.name}: {_start(config)}",
         f"engine     {_engine(config)}; {f'ZeRO stage {config.zero.stage}, {number}' if trains else number}",
         f"run        {_steps(config) if trains else _test(config)}",
@@ -29,6 +29,20 @@ def _batch(config: RunConfig) -> str:
         f"{config.prompts_per_step} prompts x {config.rollouts_per_prompt} rollouts = {rationales} rationales of up to "
         f"{config.rollout.max_rationale_tokens} tokens, 1 optimizer step, {_estimator(config)}"
     )
+
+
+def _cut(config: RunConfig, inputs: Inputs) -> list[str]:
+    """A line where a group may not fit into one pass: what is scored first costs time that more memory would save."""
+    budget = config.optimizer.micro_batch_tokens
+    answers = max(sum(map(len, prompt.gold_ids)) for prompt in inputs.train)
+    rollout = config.rollout.max_rationale_tokens + answers
+    longest = max(len(prompt.ids) for prompt in inputs.train) + config.rollouts_per_prompt * rollout
+    if longest <= budget:
+        return []
+    return [
+        f"passes     a group may have {longest:,} tokens; one above optimizer.micro_batch_tokens={budget} is scored "
+        "first, and its prompt passed again with every part"
+    ]
 
 
 def _estimator(config: RunConfig) -> str:

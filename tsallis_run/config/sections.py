@@ -53,6 +53,7 @@ class Suits(Part):
     cpu_threads: PositiveInt | None
     zero_stage: StageByPrecision
     micro_batch_tokens: PositiveInt
+    kv_cache_gib: PositiveFloat
 
 
 class ModelConfig(Part):
