@@ -68,7 +68,7 @@ def test_an_engine_takes_its_weights_and_its_cache() -> None:
     assert needed("rollout=vllm", "rollout.kv_cache_gib=2").engine == 4000 + 2 * gib
     assert needed("rollout=vllm", "rollout.kv_cache_gib=0.5").engine == 4000 + gib // 2
     workers = "rollout.num_workers=2"
-    assert needed("rollout=vllm_server", workers).engine == 2 * (4000 + gib)
+    assert needed("rollout=vllm_server", workers, "rollout.kv_cache_gib=1").engine == 2 * (4000 + gib)
     config = run_config("rollout=vllm", "rollout.gpu_memory_utilization=0.25")
     assert need(SIZE, config, longest_tokens=30, gpu_bytes=80 * gib).engine == 20 * gib
 
