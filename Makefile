@@ -22,7 +22,7 @@ bench: setup  ## the speed of this machine, as tables (docs/performance.md); PYT
 	$(BIN)/python benchmarks/against_trl.py
 	$(BIN)/python benchmarks/against_trl.py --prompt-tokens 512 --overrides optimizer.micro_batch_tokens=1200
 	$(BIN)/python benchmarks/deepspeed_cost.py
-	$(BIN)/python benchmarks/trainer_profile.py
+	$(BIN)/python benchmarks/trainer_alone.py
 	$(BIN)/python benchmarks/packed_linears.py
 	$(BIN)/python benchmarks/growth.py --steps 1 optimizer.micro_batch_tokens=4608
 	$(BIN)/python benchmarks/start_up.py

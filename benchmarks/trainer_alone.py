@@ -1,9 +1,9 @@
-"""What the trainer's seconds go to, and what products of few rows cost beside products of many.
+"""The trainer without an engine beside it, once warm, and what products of few rows cost beside products of many.
 
-    python benchmarks/trainer_profile.py [--estimator garl] [key=value ...]
+    python benchmarks/trainer_alone.py [--estimator garl] [key=value ...]
 
-4 groups of 8 rollouts of 70 tokens over prompts of 44 tokens through score and backward, profiled behind steps that
-warm up; then the linears of 30 layers by themselves, as decoding computes them and as the trainer does.
+4 groups of 8 rollouts of 70 tokens over prompts of 44 tokens through score and backward, behind steps that warm up;
+and the linears of 30 layers by themselves, over as many rows as decoding has, and as the trainer has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +21,6 @@ from growth import drawn
 from one_step import run_config
 from random_groups import random_groups
 from side_by_side import AS_A_RANK, machine
-from torch.profiler import ProfilerActivity, profile
 
 from tsallis_run import ranks
 from tsallis_run.batch import plan_of
@@ -32,10 +30,9 @@ from tsallis_run.policy.token_scorer import load_scorer
 from tsallis_run.policy.zero import ZeroPolicy
 from tsallis_run.tracking.clock import Clock
 
-NUM_WARM_UP = 4
+NUM_WARM_UP = 5
 NUM_DISTINCT = 2
 """Rationales of a group that PAFT trains."""
-KINDS = {"aten::mm": "matrix products", "aten::_scaled_dot_product": "attention"}
 SHAPES = ((960, 576), (576, 576), (3072, 576), (576, 1536))
 """Outputs and inputs of the linears of a layer of SmolLM2-135M, as vLLM puts them together."""
 NUM_LAYERS = 30
@@ -62,16 +59,6 @@ def trainer(estimator: str, overrides: Sequence[str]) -> None:
     seconds, work = step()
     gflop = 1e-9 * PARAMETERS * (6 * work["trained_tokens"] + 2 * work["scored_tokens"])
     print(f"{estimator}: {seconds:.2f} s, {gflop / seconds:.0f} GFLOP/s by 6 N a trained and 2 N a scored token")
-    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiled:
-        step()
-    kinds: Counter[str] = Counter()
-    for event in profiled.key_averages():
-        kind = next((kind for name, kind in KINDS.items() if event.key.startswith(name)), "all else")
-        kinds[kind] += event.self_cpu_time_total * 1e-6
-        if event.key == "aten::mm":
-            print(f"matrix products: {1e-9 * event.flops / (event.self_cpu_time_total * 1e-6):.0f} GFLOP/s")
-    for kind, taken in kinds.most_common():
-        print(f"{kind:16}{taken:7.2f} s{taken / kinds.total():6.0%}")
 
 
 def linears() -> None:
