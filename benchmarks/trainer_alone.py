@@ -8,19 +8,19 @@ and the linears of 30 layers by themselves, over as many rows as decoding has, a
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Sequence
 
 import torch
-from against_trl import PARAMETERS
+from against_trl import trainer_gflops
 from growth import drawn
 from one_step import run_config
 from random_groups import random_groups
-from side_by_side import AS_A_RANK, machine
+from side_by_side import AS_A_RANK, Numbers, machine
 
 from tsallis_run import ranks
 from tsallis_run.batch import plan_of
@@ -47,18 +47,17 @@ def trainer(estimator: str, overrides: Sequence[str]) -> None:
     policy, plan = ZeroPolicy(scorer, config), plan_of(0, config)
     plan = drawn(plan, NUM_DISTINCT) if estimator == "paft" else plan
 
-    def step() -> tuple[float, dict[str, float]]:
-        begun = time.perf_counter()
-        work = learn(policy, groups, plan, config, Clock(lambda phase: None)).work
-        seconds = time.perf_counter() - begun
+    def step() -> Numbers:
+        clock = Clock(lambda phase: None)
+        work = learn(policy, groups, plan, config, clock).work
         policy.step(1e-6)
-        return seconds, work
+        return {**work, **clock.row()}
 
     for _ in range(NUM_WARM_UP):
         step()
-    seconds, work = step()
-    gflop = 1e-9 * PARAMETERS * (6 * work["trained_tokens"] + 2 * work["scored_tokens"])
-    print(f"{estimator}: {seconds:.2f} s, {gflop / seconds:.0f} GFLOP/s by 6 N a trained and 2 N a scored token")
+    row = step()
+    seconds = row["score_seconds"] + row["backward_seconds"]
+    print(f"{estimator}: {seconds:.2f} s, {trainer_gflops(row):.0f} GFLOP/s by 6 N a trained and 2 N a scored token")
 
 
 def linears() -> None:
@@ -77,9 +76,9 @@ def linears() -> None:
 
 
 def main() -> None:
-    parser = ArgumentParser()
+    parser = argparse.ArgumentParser()
     parser.add_argument("--estimator", choices=("garl", "paft"), default="garl")
-    parser.add_argument("--as-a-rank", action="store_true")
+    parser.add_argument("--as-a-rank", action="store_true", help=argparse.SUPPRESS)
     given, overrides = parser.parse_known_args()
     if not given.as_a_rank:
         environment = {**os.environ, "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
